@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The engine's end of the resident helper in the guest (docs/GUEST.md).
+ *
+ * A struct tp_helper speaks over one connection to the port's socket chardev. It is used by one
+ * thread at a time, and each call is over when it returns: none leaves anything running here. What
+ * the guest sends is checked; frames that belong to nothing that is going on are passed over, and
+ * a guest that sends nothing else for long gets TORPOR_E_GUEST. After a call that was cancelled or
+ * timed out the object is as usable as before. When QEMU closes the connection calls fail with
+ * TORPOR_E_QEMU.
+ */
+#ifndef TP_ENGINE_HELPER_H
+#define TP_ENGINE_HELPER_H
+
+#include <sys/types.h>
+
+#include "base/call.h"
+#include "guest/wire.h"
+
+struct tp_helper;
+
+/* Takes FD, a connected stream socket. Nothing is sent yet, and nothing waited for. */
+struct tp_helper *tp_helper_new(int fd);
+/* Closes the connection; what the guest still runs goes on. Takes NULL. Returns NULL. */
+struct tp_helper *tp_helper_free(struct tp_helper *h);
+TP_DEFINE_CLEANUP(struct tp_helper *, tp_helper_free)
+
+struct tp_helper_pong {
+	uint8_t boot_id[TP_WIRE_ID_SIZE];
+	int64_t realtime_ns; /* the guest's clock when it answered */
+};
+
+/*
+ * Asks the guest for a sign of life. It needn't have booted yet: QEMU keeps the question until
+ * the helper opens the port.
+ */
+struct torpor_error *tp_helper_ping(struct tp_helper *h, const struct tp_call *call,
+	struct tp_helper_pong *pong_out) TP_MUST_USE;
+
+/* What makes a clone one of its own. Pointers are the caller's, for the time of the call. */
+struct tp_fresh {
+	uint64_t nonce;	   /* a new one each time; told again by the answer */
+	uint32_t steps;	   /* wanted, of enum tp_wire_step */
+	uint32_t optional; /* steps of these that may fail */
+	int64_t realtime_ns;
+	uint8_t machine_id[TP_WIRE_ID_SIZE];
+	const uint8_t *seed; /* TP_WIRE_MIN_SEED to TP_WIRE_MAX_SEED bytes */
+	size_t seed_len;
+	const char
+		*hostname; /* 1 to TP_WIRE_MAX_HOSTNAME printable characters, no blank, no slash */
+};
+
+struct tp_fresh_done {
+	uint32_t done;	 /* steps */
+	uint32_t failed; /* steps; only optional ones if the call succeeded */
+	int error;	 /* the guest's errno for the first of them, or 0 */
+	uint32_t count;	 /* of such requests since the helper was started */
+	int64_t realtime_ns;
+	int64_t boottime_ns;
+};
+
+/*
+ * Only writes the request, so the guest may be stopped and find it when it wakes. Every command of
+ * before is detached by it.
+ */
+struct torpor_error *tp_helper_send_fresh(
+	struct tp_helper *h, const struct tp_fresh *fresh, const struct tp_call *call) TP_MUST_USE;
+
+/*
+ * Waits for the answer to FRESH, sent before. TORPOR_E_GUEST if a step that isn't optional failed.
+ * Answers to earlier requests are passed over.
+ */
+struct torpor_error *tp_helper_wait_fresh(struct tp_helper *h, const struct tp_fresh *fresh,
+	const struct tp_call *call, struct tp_fresh_done *done_out) TP_MUST_USE;
+
+/*
+ * Output of a command, LEN > 0 bytes; STREAM is 1 (standard output) or 2 (standard error). The
+ * bytes are the callee's only during the call. An error ends tp_helper_exec, which returns it.
+ */
+typedef struct torpor_error *tp_exec_sink(void *data, int stream, const void *bytes, size_t len);
+
+/*
+ * Standard input for a command: puts up to ROOM (> 0) bytes into BYTES and says how many in
+ * *LEN_OUT, 0 at the end. Asked only when there is room for more; must not block.
+ */
+typedef struct torpor_error *tp_exec_source(void *data, void *bytes, size_t room, size_t *len_out);
+
+struct tp_exec {
+	const char *const *argv; /* NULL-terminated; argv[0] is looked for in the command's PATH */
+	const char *const *env;	 /* NULL-terminated; NULL: the helper's own environment */
+	const char *cwd;	 /* NULL: / */
+	bool merge_stderr;	 /* all output is standard output */
+	bool kill_on_cancel;	 /* else a command whose call ends early runs on, its output lost */
+	/* Standard input is SOURCE, or STDIN_FD (read until its end; not owned) if HAS_STDIN_FD,
+	 * or empty. */
+	tp_exec_source *source;
+	bool has_stdin_fd;
+	int stdin_fd;
+	tp_exec_sink *sink; /* NULL: output is thrown away */
+	void *data;	    /* for SOURCE and SINK */
+	uint32_t window;    /* bytes of output on the way at a time; 0: 64 KiB */
+};
+
+struct tp_exec_result {
+	bool signaled;
+	int value; /* exit status 0 to 255, or the signal */
+};
+
+/*
+ * Runs a command in the guest, as the leader of a session of its own, until it ends; all output
+ * was given to the sink then. Processes that it left behind go on without being listened to.
+ * A command that could not be started gives the guest's errno (torpor_error_errno) and its code;
+ * TORPOR_E_LIMIT if too many run already. argv, env and cwd together take up to 16 KiB.
+ */
+struct torpor_error *tp_helper_exec(struct tp_helper *h, const struct tp_exec *spec,
+	const struct tp_call *call, struct tp_exec_result *result_out) TP_MUST_USE;
+
+/*
+ * Whether QEMU has consumed everything that was written, so that none of it is lost when the
+ * machine is parked now.
+ */
+bool tp_helper_drained(const struct tp_helper *h);
+
+#endif
