@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * QEMU's command line.
+ *
+ * All devices are named here with fixed ids and addresses of their own choosing: the line is
+ * part of what makes a clone able to load its template's state. Left out on purpose: balloon and
+ * free page reporting (they punch holes into a base), network and disks (they come with the
+ * features that need them), a kernel for clones (14 MB each, and never read).
+ */
+#include "engine/args.h"
+
+#include <inttypes.h>
+
+/*
+ * TCG's buffer for translated code, in MiB. The default of up to 1 GiB is private memory per
+ * clone; 32 holds what a small guest executes.
+ */
+#define TCG_BUFFER_MIB 32
+
+static void add_general(const struct tp_qemu_args *args, struct tp_strv *argv)
+{
+	static const char *const fixed[] = {
+		"-nodefaults",
+		"-no-user-config",
+		"-display",
+		"none",
+		"-vga",
+		"none",
+		"-msg",
+		"timestamp=off",
+		"-sandbox",
+		"on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+		/* A guest's reboot is Torpor's to decide on: a clone has no kernel to boot. */
+		"-action",
+		"reboot=shutdown",
+		NULL,
+	};
+
+	tp_strv_add(argv, args->program);
+	if (args->firmware_dir) {
+		tp_strv_add(argv, "-L");
+		tp_strv_add(argv, args->firmware_dir);
+	}
+	tp_strv_add(argv, "-name");
+	tp_strv_addf(argv, "guest=%s,process=torpor-%s", args->guest_name, args->guest_name);
+	tp_strv_add_all(argv, fixed);
+}
+
+static void add_machine(const struct tp_guest_config *config, struct tp_strv *argv)
+{
+	/* Spelled out where microvm's default depends on the accelerator. */
+	static const char *const options[] = {
+		[TP_MACHINE_PC] = "",
+		[TP_MACHINE_MICROVM] = ",acpi=on,pcie=off,isa-serial=on,rtc=on",
+	};
+
+	tp_strv_add(argv, "-machine");
+	tp_strv_addf(argv,
+		"%s,memory-backend=ram,suppress-vmdesc=on,mem-merge=off,dump-guest-core=off%s",
+		config->machine_type, options[config->machine]);
+	tp_strv_add(argv, "-accel");
+	if (config->accel == TP_ACCEL_TCG)
+		tp_strv_addf(argv, "tcg,tb-size=%d", TCG_BUFFER_MIB);
+	else
+		tp_strv_add(argv, "kvm");
+	tp_strv_add(argv, "-cpu");
+	tp_strv_addf(argv, "%s,enforce", config->cpu_model);
+	tp_strv_add(argv, "-smp");
+	tp_strv_addf(argv, "%u", config->vcpus);
+}
+
+static void add_memory(
+	const struct tp_guest_config *config, const struct tp_qemu_args *args, struct tp_strv *argv)
+{
+	tp_strv_add(argv, "-m");
+	tp_strv_addf(argv, "%" PRIu64 "M", config->memory_bytes / TP_MIB);
+	tp_strv_add(argv, "-object");
+	tp_strv_addf(argv,
+		"memory-backend-file,id=ram,mem-path=/proc/self/fd/%d,size=%" PRIu64
+		",share=%s,prealloc=off",
+		args->ram_fd, config->memory_bytes, args->ram_shared ? "on" : "off");
+}
+
+static void add_console(const struct tp_qemu_args *args, struct tp_strv *argv)
+{
+	tp_strv_add(argv, "-chardev");
+	if (args->console_fd >= 0)
+		tp_strv_addf(
+			argv, "file,id=console,path=/proc/self/fd/%d,append=on", args->console_fd);
+	else
+		tp_strv_add(argv, "null,id=console");
+	/* The board's own COM1, on both machine types. */
+	tp_strv_add(argv, "-serial");
+	tp_strv_add(argv, "chardev:console");
+}
+
+static void add_listener(const char *id, int fd, struct tp_strv *argv)
+{
+	tp_strv_add(argv, "-chardev");
+	tp_strv_addf(argv, "socket,id=%s,fd=%d,server=on,wait=off", id, fd);
+}
+
+static void add_port(const char *id, int fd, int nr, const char *name, struct tp_strv *argv)
+{
+	add_listener(id, fd, argv);
+	tp_strv_add(argv, "-device");
+	tp_strv_addf(argv, "virtserialport,id=%s-port,bus=channels.0,nr=%d,chardev=%s,name=%s", id,
+		nr, id, name);
+}
+
+static void add_channels(
+	const struct tp_guest_config *config, const struct tp_qemu_args *args, struct tp_strv *argv)
+{
+	static const char *const controllers[] = {
+		[TP_MACHINE_PC] = "virtio-serial-pci,id=channels,max_ports=4,addr=4",
+		[TP_MACHINE_MICROVM] = "virtio-serial-device,id=channels,max_ports=4",
+	};
+
+	tp_strv_add(argv, "-device");
+	tp_strv_add(argv, controllers[config->machine]);
+	add_port("agent", args->agent_fd, 1, "org.qemu.guest_agent.0", argv);
+	add_port("helper", args->helper_fd, 2, "org.torpor.0", argv);
+}
+
+static void add_role(const struct tp_qemu_args *args, struct tp_strv *argv)
+{
+	const struct {
+		const char *option;
+		const char *value;
+	} boot[] = {
+		{"-kernel", args->kernel},
+		{"-initrd", args->initrd},
+		{"-append", args->append},
+	};
+
+	if (args->role == TP_ROLE_INCOMING) {
+		tp_strv_add_all(argv, (const char *const[]){"-S", "-incoming", "defer", NULL});
+		return;
+	}
+	for (size_t i = 0; i < TP_ARRAY_LEN(boot); i++) {
+		if (boot[i].value) {
+			tp_strv_add(argv, boot[i].option);
+			tp_strv_add(argv, boot[i].value);
+		}
+	}
+}
+
+void tp_qemu_args_build(
+	const struct tp_guest_config *config, const struct tp_qemu_args *args, struct tp_strv *argv)
+{
+	add_general(args, argv);
+	add_machine(config, argv);
+	add_memory(config, args, argv);
+	add_listener("qmp", args->qmp_fd, argv);
+	tp_strv_add_all(argv, (const char *const[]){"-mon", "chardev=qmp,mode=control", NULL});
+	add_console(args, argv);
+	if (config->channels)
+		add_channels(config, args, argv);
+	/* A GUID of its own for each process tells the guest that it is a copy. Not on microvm. */
+	if (config->machine == TP_MACHINE_PC)
+		tp_strv_add_all(argv,
+			(const char *const[]){"-device", "vmgenid,id=generation,guid=auto", NULL});
+	add_role(args, argv);
+}
