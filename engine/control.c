@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Verbs over QMP. */
+#include "engine/control.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "base/fd.h"
+#include "base/mem.h"
+
+/* The name under which a descriptor lies in QEMU until a migration takes it. */
+#define FD_NAME "torpor"
+
+/* Bytes a second: no limit in effect (the default is 128 MiB/s). */
+#define BANDWIDTH_MAX (INT64_C(1) << 40)
+
+#define CANCEL_TIMEOUT_NS TP_NSEC_PER_SEC
+
+/* A command without result or descriptor. Takes ARGS. */
+static struct torpor_error *run(
+	struct tp_guest *guest, const char *command, json_t *args, const struct tp_call *call)
+{
+	return tp_guest_execute(guest, command, args, -1, call, NULL);
+}
+
+/* ---- running ---- */
+
+struct torpor_error *tp_guest_stop(struct tp_guest *guest, const struct tp_call *call)
+{
+	return run(guest, "stop", NULL, call);
+}
+
+/* When it happened, on our clock: never later than it was heard of. */
+static uint64_t monotonic_time_of(const struct tp_qmp_event *event)
+{
+	uint64_t age = tp_realtime_ns() - event->realtime_ns;
+	uint64_t now = tp_now_ns();
+
+	if (event->realtime_ns == 0 || age > now)
+		return event->received_ns;
+	return TP_MIN(now - age, event->received_ns);
+}
+
+static struct torpor_error *no_sense(struct tp_guest *guest, const char *command)
+{
+	return tp_error(TORPOR_E_QEMU, command, tp_guest_name(guest), "its reply is malformed");
+}
+
+struct torpor_error *tp_guest_query_status(
+	struct tp_guest *guest, const struct tp_call *call, char **status_out)
+{
+	json_t *result;
+	struct torpor_error *err = NULL;
+
+	TP_TRY(tp_guest_execute(guest, "query-status", NULL, -1, call, &result));
+	const char *status = json_string_value(json_object_get(result, "status"));
+	if (status)
+		*status_out = tp_strdup(status);
+	else
+		err = no_sense(guest, "query-status");
+	json_decref(result);
+	return err;
+}
+
+/* After a `cont` that changed nothing: because the guest ran, or because it can't yet. */
+static struct torpor_error *check_running(struct tp_guest *guest, const struct tp_call *call)
+{
+	TP_FREE char *status = NULL;
+
+	TP_TRY(tp_guest_query_status(guest, call, &status));
+	if (strcmp(status, "running") != 0)
+		return tp_error(
+			TORPOR_E_BUSY, "cont", tp_guest_name(guest), "its state is %s", status);
+	return NULL;
+}
+
+struct torpor_error *tp_guest_cont(
+	struct tp_guest *guest, const struct tp_call *call, uint64_t *resumed_ns_out)
+{
+	static const char *const resume[] = {"RESUME", NULL};
+	TP_QMP_EVENT struct tp_qmp_event event = {0};
+	uint64_t resumed_ns;
+
+	tp_qmp_forget_events(tp_guest_qmp(guest), resume);
+	TP_TRY(run(guest, "cont", NULL, call));
+	/* QEMU starts the vCPUs before it replies, and tells so before its reply. */
+	if (tp_qmp_take_event(tp_guest_qmp(guest), resume, &event)) {
+		resumed_ns = monotonic_time_of(&event);
+	} else {
+		TP_TRY(check_running(guest, call));
+		resumed_ns = tp_now_ns();
+	}
+	if (resumed_ns_out)
+		*resumed_ns_out = resumed_ns;
+	return NULL;
+}
+
+/* ---- device state ---- */
+
+/* Hands FD to a new set of descriptors, whose id comes back. */
+static struct torpor_error *add_fd(
+	struct tp_guest *guest, int fd, const struct tp_call *call, json_int_t *set_out)
+{
+	json_t *result;
+
+	TP_TRY(tp_guest_execute(guest, "add-fd", NULL, fd, call, &result));
+	json_t *set = json_object_get(result, "fdset-id");
+	bool sound = json_is_integer(set);
+	if (sound)
+		*set_out = json_integer_value(set);
+	json_decref(result);
+	return sound ? NULL : no_sense(guest, "add-fd");
+}
+
+struct torpor_error *tp_guest_save_devices(
+	struct tp_guest *guest, int memfd, const struct tp_call *call)
+{
+	TP_FREE char *path = tp_asprintf("/proc/self/fd/%d", memfd);
+	/* QEMU wants to write only, and takes a descriptor of a set only if it can do just that. */
+	TP_FD int fd = open(path, O_WRONLY | O_CLOEXEC);
+	json_int_t set = -1;
+
+	if (fd < 0)
+		return tp_error_errno(errno, "open for device state of", tp_guest_name(guest));
+	TP_TRY(add_fd(guest, fd, call, &set));
+	TP_FREE char *name = tp_asprintf("/dev/fdset/%lld", (long long)set);
+	/*
+	 * live=false: live=true inactivates the block devices of a stopped guest, and doing so
+	 * twice aborts 7.2.
+	 */
+	struct torpor_error *err = run(guest, "xen-save-devices-state",
+		json_pack("{s:s, s:b}", "filename", name, "live", 0), call);
+	return tp_error_first(
+		err, run(guest, "remove-fd", json_pack("{s:I}", "fdset-id", set), call));
+}
+
+/* ---- migration ---- */
+
+static json_t *capability(const char *name, bool on)
+{
+	return json_pack("{s:s, s:b}", "capability", name, "state", (int)on);
+}
+
+struct torpor_error *tp_guest_set_capability(
+	struct tp_guest *guest, const char *name, bool on, const struct tp_call *call)
+{
+	struct torpor_error *err = run(guest, "migrate-set-capabilities",
+		json_pack("{s:[o]}", "capabilities", capability(name, on)), call);
+
+	/* An unknown name is refused by the parser of the arguments. */
+	if (err && strstr(torpor_error_message(err), "does not accept value"))
+		return tp_error_recode(err, TORPOR_E_UNSUPPORTED);
+	return err;
+}
+
+/* What both directions need: events that tell the progress, and the descriptor in QEMU. */
+static struct torpor_error *prepare(
+	struct tp_guest *guest, int fd, bool ignore_shared, const struct tp_call *call)
+{
+	json_t *capabilities = json_pack("{s:[o, o]}", "capabilities", capability("events", true),
+		capability("x-ignore-shared", ignore_shared));
+
+	TP_TRY(run(guest, "migrate-set-capabilities", capabilities, call));
+	return tp_guest_execute(
+		guest, "getfd", json_pack("{s:s}", "fdname", FD_NAME), fd, call, NULL);
+}
+
+/* Why a migration failed, where QEMU is still there to be asked. */
+static struct torpor_error *failure(
+	struct tp_guest *guest, const char *step, const struct tp_call *call)
+{
+	json_t *info;
+
+	TP_TRY(tp_guest_execute(guest, "query-migrate", NULL, -1, call, &info));
+	const char *desc = json_string_value(json_object_get(info, "error-desc"));
+	struct torpor_error *err = tp_error(TORPOR_E_QEMU, step, tp_guest_name(guest), "%s",
+		desc ? desc : "the migration failed, and QEMU doesn't say why");
+	json_decref(info);
+	return err;
+}
+
+/* Waits until the migration under way has completed. */
+static struct torpor_error *await_completion(
+	struct tp_guest *guest, const char *step, const struct tp_call *call)
+{
+	static const char *const migration[] = {"MIGRATION", NULL};
+
+	for (;;) {
+		TP_QMP_EVENT struct tp_qmp_event event = {0};
+		TP_TRY(tp_guest_wait_event(guest, migration, call, &event));
+		const char *status = json_string_value(json_object_get(event.data, "status"));
+		if (!status)
+			return no_sense(guest, step);
+		if (strcmp(status, "completed") == 0)
+			return NULL;
+		if (strcmp(status, "failed") == 0 || strcmp(status, "cancelled") == 0)
+			return failure(guest, step, call);
+	}
+}
+
+/*
+ * QEMU says "completed" a moment before it leaves the state "finish-migrate", in which it refuses
+ * `cont`; nothing tells of that last step, so it is asked for. It is due at once: QEMU's migration
+ * thread only waits for the lock that each answer gives back.
+ */
+static struct torpor_error *await_postmigrate(struct tp_guest *guest, const struct tp_call *call)
+{
+	for (;;) {
+		TP_FREE char *status = NULL;
+		TP_TRY(tp_guest_query_status(guest, call, &status));
+		if (strcmp(status, "finish-migrate") != 0)
+			return NULL;
+	}
+}
+
+/* Starts with COMMAND and waits for the end. */
+static struct torpor_error *migrate(
+	struct tp_guest *guest, const char *command, const char *step, const struct tp_call *call)
+{
+	static const char *const migration[] = {"MIGRATION", "MIGRATION_PASS", NULL};
+
+	tp_qmp_forget_events(tp_guest_qmp(guest), migration);
+	TP_TRY(run(guest, command, json_pack("{s:s}", "uri", "fd:" FD_NAME), call));
+	return await_completion(guest, step, call);
+}
+
+/* Ends a migration that nobody waits for any more. */
+static void cancel(struct tp_guest *guest)
+{
+	struct tp_call soon = tp_call_within(CANCEL_TIMEOUT_NS);
+
+	if (!tp_qmp_closed(tp_guest_qmp(guest)))
+		tp_error_log(run(guest, "migrate_cancel", NULL, &soon));
+}
+
+struct torpor_error *tp_guest_migrate_to_fd(
+	struct tp_guest *guest, int fd, bool ignore_shared, const struct tp_call *call)
+{
+	TP_TRY(run(guest, "migrate-set-parameters",
+		json_pack("{s:I}", "max-bandwidth", (json_int_t)BANDWIDTH_MAX), call));
+	TP_TRY(prepare(guest, fd, ignore_shared, call));
+	struct torpor_error *err = migrate(guest, "migrate", "save the state of", call);
+	if (!err)
+		err = await_postmigrate(guest, call);
+	if (err && (torpor_error_code(err) == TORPOR_E_TIMEOUT ||
+			   torpor_error_code(err) == TORPOR_E_CANCELLED))
+		cancel(guest);
+	return err;
+}
+
+struct torpor_error *tp_guest_load_from_fd(
+	struct tp_guest *guest, int fd, bool ignore_shared, const struct tp_call *call)
+{
+	TP_TRY(prepare(guest, fd, ignore_shared, call));
+	return migrate(guest, "migrate-incoming", "load a state into", call);
+}

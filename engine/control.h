@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What one says to a running QEMU. All fail with QEMU and its last words if it has ended. */
+#ifndef TP_ENGINE_CONTROL_H
+#define TP_ENGINE_CONTROL_H
+
+#include "engine/guest.h"
+
+/* Stops the vCPUs; a stopped guest stays stopped. */
+struct torpor_error *tp_guest_stop(struct tp_guest *guest, const struct tp_call *call) TP_MUST_USE;
+
+/*
+ * Lets the vCPUs run; they do when this returns. *RESUMED_NS_OUT (may be NULL) is since when,
+ * CLOCK_MONOTONIC, by QEMU's own account; now if they ran before. BUSY for a guest that still
+ * waits for its state.
+ */
+struct torpor_error *tp_guest_cont(
+	struct tp_guest *guest, const struct tp_call *call, uint64_t *resumed_ns_out) TP_MUST_USE;
+
+/* QEMU's word for its state: "running", "paused", "inmigrate", "postmigrate" ... The caller's. */
+struct torpor_error *tp_guest_query_status(
+	struct tp_guest *guest, const struct tp_call *call, char **status_out) TP_MUST_USE;
+
+/* Turns a migration capability on or off; UNSUPPORTED if this QEMU hasn't got it. */
+struct torpor_error *tp_guest_set_capability(struct tp_guest *guest, const char *capability,
+	bool on, const struct tp_call *call) TP_MUST_USE;
+
+/*
+ * Writes the state of all devices, without RAM, from the start of MEMFD on (not taken; a memfd or
+ * plain file, whatever its offset and access mode). The guest must be stopped and stays as it is.
+ * The bytes: magic, version, FULL sections, end mark; no configuration section.
+ */
+struct torpor_error *tp_guest_save_devices(
+	struct tp_guest *guest, int memfd, const struct tp_call *call) TP_MUST_USE;
+
+/*
+ * Writes the migration stream to FD (not taken) at its offset, and waits for its end. FD is a
+ * socket, pipe or memfd. With IGNORE_SHARED, RAM that is shared with a file is left out. A
+ * guest that ran is stopped by it; afterwards the state is "postmigrate", from which it can
+ * still be continued. If CALL ends first the migration is cancelled.
+ */
+struct torpor_error *tp_guest_migrate_to_fd(
+	struct tp_guest *guest, int fd, bool ignore_shared, const struct tp_call *call) TP_MUST_USE;
+
+/*
+ * Loads a stream from FD (not taken) at its offset into a TP_ROLE_INCOMING guest, once in its
+ * life; afterwards it is "paused". FD is a memfd (no writer needed: the quickest), or a socket or
+ * pipe whose other end is written by somebody else meanwhile; all three were seen to work with
+ * 7.2. IGNORE_SHARED as it was for the stream's writer. A stream that doesn't fit ends QEMU 7.2;
+ * the error then holds its words.
+ */
+struct torpor_error *tp_guest_load_from_fd(
+	struct tp_guest *guest, int fd, bool ignore_shared, const struct tp_call *call) TP_MUST_USE;
+
+#endif

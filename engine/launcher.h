@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Starting and finding guests, without knowing how QEMU is run. */
+#ifndef TP_ENGINE_LAUNCHER_H
+#define TP_ENGINE_LAUNCHER_H
+
+#include "engine/args.h"
+#include "engine/guest.h"
+#include "engine/spawn.h"
+
+struct tp_launcher;
+
+/* What to start. All belongs to the caller, and is needed only during the call. */
+struct tp_guest_spec {
+	const struct tp_guest_config *config;
+	const char *name; /* passes tp_guest_name_ok; unique among the launcher's guests */
+	enum tp_role role;
+	/* For TP_ROLE_BOOT; NULL where there is none. */
+	const char *kernel;
+	const char *initrd;
+	const char *append;
+	/* Main RAM is its first config->memory_bytes; it may be larger. */
+	int ram_fd;
+	bool ram_shared;
+	/*
+	 * Where COM1 is written, or -1. A file or memfd is appended to; a pipe must have a reader,
+	 * since a full one stops the guest. A socket can't be used.
+	 */
+	int console_fd;
+};
+
+/*
+ * Starts a guest and returns when its QMP answers. A TP_ROLE_BOOT guest runs by then, a
+ * TP_ROLE_INCOMING one waits for its state. On failure nothing is left, neither process nor
+ * file, and an error about QEMU carries what it wrote last. EXISTS if the name is taken.
+ * Any number of threads may call at once, for different names.
+ */
+struct torpor_error *tp_launcher_start(struct tp_launcher *launcher,
+	const struct tp_guest_spec *spec, const struct tp_call *call,
+	struct tp_guest **guest_out) TP_MUST_USE;
+
+/*
+ * A guest that was started earlier and released, or whose owner is gone. NOT_FOUND if there is
+ * none that runs; BUSY if somebody owns it.
+ */
+struct torpor_error *tp_launcher_find(struct tp_launcher *launcher, const char *name,
+	const struct tp_call *call, struct tp_guest **guest_out) TP_MUST_USE;
+
+/*
+ * Removes what guests that ended without their owner's help have left behind. Guests that run,
+ * and those that somebody owns, are not touched. Safe at any time, beside others' launchers.
+ */
+struct torpor_error *tp_launcher_sweep(
+	struct tp_launcher *launcher, const struct tp_call *call) TP_MUST_USE;
+
+/* Bound guests end with it. All struct tp_guest of it must be gone. Takes NULL. Returns NULL. */
+struct tp_launcher *tp_launcher_free(struct tp_launcher *launcher);
+TP_DEFINE_CLEANUP(struct tp_launcher *, tp_launcher_free)
+
+/* ---- for those who write launchers ---- */
+
+/*
+ * Every callback is called on the thread that called the function of the same name above, and
+ * no lock is held. Those that take a launcher are called by many threads at once; those that
+ * take a guest by one at a time.
+ */
+struct tp_launcher_ops {
+	/*
+	 * SPEC has been checked: name, configuration, role. Must be over soon after the call is,
+	 * and leave nothing behind when it fails.
+	 */
+	struct torpor_error *(*start)(struct tp_launcher *launcher,
+		const struct tp_guest_spec *spec, const struct tp_call *call,
+		struct tp_guest **guest_out);
+	/* NAME has been checked. */
+	struct torpor_error *(*find)(struct tp_launcher *launcher, const char *name,
+		const struct tp_call *call, struct tp_guest **guest_out);
+	struct torpor_error *(*sweep)(struct tp_launcher *launcher, const struct tp_call *call);
+	/* Frees the launcher itself too. Can't fail. */
+	void (*free)(struct tp_launcher *launcher);
+
+	/*
+	 * Removes what an ended guest (`ended`) has left, or lets a running one go, and closes what
+	 * the launcher added. May take the pidfd. The sockets are closed by then; the common part
+	 * and the struct itself are freed behind it. Doesn't block on anybody; what fails is
+	 * logged.
+	 */
+	void (*let_go)(struct tp_guest *guest, bool ended);
+	/* The last lines of QEMU's output in one line; never NULL, the caller's. Doesn't block. */
+	char *(*output_tail)(struct tp_guest *guest);
+};
+
+/* A launcher's own struct starts with this. */
+struct tp_launcher {
+	const struct tp_launcher_ops *ops;
+};
+
+/* A launcher's own struct for its guests starts with this, zeroed but for the descriptors. */
+struct tp_guest {
+	struct tp_launcher *launcher;
+	char *name;		   /* owned */
+	struct tp_process process; /* owned */
+	bool bound;
+	struct tp_qmp *qmp;	/* owned */
+	struct tp_agent *agent; /* owned; NULL without channels */
+	int helper_fd;		/* owned; -1: none, or taken */
+	int exit_status;	/* as of wait(2); -1 until it was taken */
+};
+
+/*
+ * ERR, or where it is a QEMU error because QEMU has gone away, in its place how it ended and what
+ * it wrote last. The socket closes a moment before the process ends: that is waited for, shortly
+ * and not beyond CALL. NULL stays NULL. guest->qmp may still be NULL.
+ */
+struct torpor_error *tp_guest_explain(struct tp_guest *guest, struct torpor_error *err,
+	const char *step, const struct tp_call *call) TP_MUST_USE;
+
+#endif
