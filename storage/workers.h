@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A fixed pool of threads that everything in the process shares, and groups of jobs to wait for.
+ *
+ * Jobs are started in the order of submission. A job must not wait for another job. All
+ * functions may be called from any thread.
+ */
+#ifndef TP_STORAGE_WORKERS_H
+#define TP_STORAGE_WORKERS_H
+
+#include <stdatomic.h>
+
+#include "base/call.h"
+
+struct tp_workers;
+struct tp_codec;
+
+/* COUNT threads; 0 means one for each processor this process may use, at most 8. */
+struct torpor_error *tp_workers_new(
+	unsigned int count, struct tp_workers **workers_out) TP_MUST_USE;
+/* Finishes what was submitted and ends the threads. Takes NULL. Returns NULL. */
+struct tp_workers *tp_workers_free(struct tp_workers *workers);
+TP_DEFINE_CLEANUP(struct tp_workers *, tp_workers_free)
+
+unsigned int tp_workers_count(const struct tp_workers *workers);
+
+/*
+ * A codec (storage/codec.h) for the caller's use alone until it is given back. They are kept and
+ * used again, the last one given back first. NULL where there is no memory for another one.
+ */
+struct tp_codec *tp_workers_take_codec(struct tp_workers *workers);
+void tp_workers_give_codec(struct tp_workers *workers, struct tp_codec *codec);
+
+/* Jobs that belong together. Lives as long as any of its jobs; in place, not to be moved. */
+struct tp_group {
+	struct tp_workers *workers;
+	int event_fd;	       /* readable once a waiter has something to look at */
+	size_t pending;	       /* by the pool's lock: jobs submitted and not finished */
+	bool watched;	       /* by the pool's lock: somebody waits on event_fd */
+	atomic_bool cancelled; /* for jobs to look at: the result isn't wanted any more */
+};
+
+struct torpor_error *tp_group_init(struct tp_group *group, struct tp_workers *workers) TP_MUST_USE;
+/* The group must have no pending jobs. */
+void tp_group_deinit(struct tp_group *group);
+
+/*
+ * A unit of work, owned by the submitter and untouched by the pool once `run` has begun, so that
+ * `run` may free or submit it anew.
+ */
+struct tp_job {
+	void (*run)(struct tp_job *job);
+	struct tp_group *group;
+	struct tp_job *next; /* the pool's */
+};
+
+void tp_group_submit(struct tp_group *group, struct tp_job *job);
+
+/*
+ * Waits until no job of the group is pending, helping with the group's own jobs meanwhile.
+ * Fails with TIMEOUT or CANCELLED; jobs then go on, and tp_group_join is still due.
+ */
+struct torpor_error *tp_group_wait(struct tp_group *group, const struct tp_call *call,
+	const char *step, const char *object) TP_MUST_USE;
+
+/* Sets `cancelled` if CANCEL, and waits until no job is pending, however long it takes. */
+void tp_group_join(struct tp_group *group, bool cancel);
+
+#endif
