@@ -71,8 +71,8 @@ struct torpor_error *tp_image_writer_put(
 
 /*
  * Completes the file, makes it durable, and gives it its name, replacing what had it. On failure
- * NAME is as it was, with one exception: if only the very last step failed, syncing the directory,
- * NAME may already be the new file, complete. STATS_OUT may be NULL.
+ * NAME is as it was, with one exception: where an older image was replaced and only the very last
+ * step failed, syncing the directory, NAME is the new one, complete. STATS_OUT may be NULL.
  */
 struct torpor_error *tp_image_writer_commit(struct tp_image_writer *writer,
 	const struct tp_image_meta *meta, const struct tp_call *call,

@@ -35,10 +35,14 @@ void tp_staging_trim(struct tp_staging *staging, uint64_t keep);
 
 /* An empty block, or NULL if all are in use. */
 struct tp_page_block *tp_staging_try_get(struct tp_staging *staging);
-/* The same, but waits until one is given back. Fails with TIMEOUT or CANCELLED. */
-struct torpor_error *tp_staging_get(struct tp_staging *staging, const struct tp_call *call,
-	const char *object, struct tp_page_block **block_out) TP_MUST_USE;
 void tp_staging_give(struct tp_staging *staging, struct tp_page_block *block);
+
+/*
+ * Waiting for a block: begin, try once more, and if that gave nothing poll the descriptor that was
+ * returned until it is readable, try again; then end. The descriptor stays the staging's.
+ */
+int tp_staging_wait_begin(struct tp_staging *staging);
+void tp_staging_wait_end(struct tp_staging *staging);
 
 struct tp_staging_usage {
 	uint64_t limit_bytes;

@@ -34,10 +34,12 @@ void tp_workers_give_codec(struct tp_workers *workers, struct tp_codec *codec);
 /* Jobs that belong together. Lives as long as any of its jobs; in place, not to be moved. */
 struct tp_group {
 	struct tp_workers *workers;
-	int event_fd;	       /* readable once a waiter has something to look at */
-	size_t pending;	       /* by the pool's lock: jobs submitted and not finished */
-	bool watched;	       /* by the pool's lock: somebody waits on event_fd */
+	int event_fd;	       /* readable once a job has finished while it was watched */
 	atomic_bool cancelled; /* for jobs to look at: the result isn't wanted any more */
+	/* By the pool's lock. */
+	size_t pending;	   /* jobs submitted and not finished */
+	uint64_t finished; /* jobs finished so far */
+	bool watched;	   /* somebody waits on event_fd */
 };
 
 struct torpor_error *tp_group_init(struct tp_group *group, struct tp_workers *workers) TP_MUST_USE;
@@ -55,6 +57,19 @@ struct tp_job {
 };
 
 void tp_group_submit(struct tp_group *group, struct tp_job *job);
+
+/* Runs one queued job of the group on the caller's thread; false if none is queued. */
+bool tp_group_help(struct tp_group *group);
+
+/* How many jobs have finished so far. */
+uint64_t tp_group_finished(struct tp_group *group);
+
+/*
+ * Waits until more than SEEN jobs have finished or one of FDS is ready (poll's events; at most 4).
+ * For one thread at a time.
+ */
+struct torpor_error *tp_group_wait_some(struct tp_group *group, uint64_t seen, struct pollfd *fds,
+	size_t n_fds, const struct tp_call *call, const char *step, const char *object) TP_MUST_USE;
 
 /*
  * Waits until no job of the group is pending, helping with the group's own jobs meanwhile.
