@@ -102,8 +102,8 @@ static struct torpor_error *write_some(struct tp_helper *h)
 /* Reads what is there; only to be called when all that was read before is decoded. */
 static struct torpor_error *read_some(struct tp_helper *h)
 {
+	assert(h->rx_at == h->rx_len);
 	ssize_t n = recv(h->fd, h->rx, sizeof(h->rx), MSG_DONTWAIT);
-
 	if (n == 0 || (n < 0 && errno == ECONNRESET))
 		return connection_lost();
 	if (n < 0 && errno != EAGAIN && errno != EINTR)
@@ -195,8 +195,9 @@ static void queue_empty(struct tp_helper *h, enum tp_wire_type type, uint32_t st
 }
 
 /*
- * Writes all that is due. Frames are decoded meanwhile and dropped: the guest must not wait for
- * us to read while we wait for it, and what comes before a request is no answer to it.
+ * Writes all that is due. Frames are read meanwhile and dropped: the guest must not wait for us to
+ * read while we wait for it, and what came before the last byte of a request is no answer to it.
+ * What is read last may be one, so it stays.
  */
 static struct torpor_error *flush(struct tp_helper *h, const struct tp_call *call, const char *step)
 {
@@ -205,9 +206,9 @@ static struct torpor_error *flush(struct tp_helper *h, const struct tp_call *cal
 
 	TP_TRY(write_some(h));
 	while (has_output(h)) {
-		TP_TRY(exchange(h, call, step, -1, &ready));
 		while (next_frame(h, &stale))
 			continue;
+		TP_TRY(exchange(h, call, step, -1, &ready));
 	}
 	return NULL;
 }
@@ -555,22 +556,22 @@ static struct torpor_error *send_stdin(struct run *run)
 /* Until the command has ended. */
 static struct torpor_error *follow(struct run *run, const struct tp_call *call)
 {
-	while (!run->ended) {
+	for (;;) {
 		struct tp_wire_frame frame;
 		bool stdin_ready = false;
-		bool wants = wants_stdin(run);
-		int stdin_fd = wants && !run->spec->source ? run->spec->stdin_fd : -1;
 
-		if (wants && run->spec->source)
+		while (!run->ended && next_frame(run->h, &frame))
+			TP_TRY(take_frame(run, &frame));
+		if (run->ended)
+			return NULL;
+		TP_TRY(write_some(run->h));
+		while (run->spec->source && wants_stdin(run))
 			TP_TRY(send_stdin(run));
+		int stdin_fd = wants_stdin(run) ? run->spec->stdin_fd : -1;
 		TP_TRY(exchange(run->h, call, run_step, stdin_fd, &stdin_ready));
 		if (stdin_ready)
 			TP_TRY(send_stdin(run));
-		while (!run->ended && next_frame(run->h, &frame))
-			TP_TRY(take_frame(run, &frame));
-		TP_TRY(write_some(run->h));
 	}
-	return NULL;
 }
 
 /* Tells the guest, as far as that goes without waiting, that nobody follows the command. */
