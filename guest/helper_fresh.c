@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Making a clone one of its own: random generator, clock, host name, machine id. */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/random.h>
@@ -18,10 +19,14 @@
 /* Credits the seed, and makes the generator use it for the very next byte (random(4)). */
 static int seed_this_machine(const uint8_t *seed, size_t len)
 {
+	/* struct rand_pool_info, whose bytes have no size of their own. */
 	struct {
-		struct rand_pool_info head;
+		int entropy_count; /* bits */
+		int buf_size;
 		uint8_t bytes[TP_WIRE_MAX_SEED];
-	} pool = {.head = {.entropy_count = (int)len * 8, .buf_size = (int)len}};
+	} pool = {.entropy_count = (int)len * 8, .buf_size = (int)len};
+	static_assert(offsetof(__typeof__(pool), bytes) == sizeof(struct rand_pool_info),
+		"as the kernel has it");
 	int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
 	int error = 0;
 
