@@ -102,7 +102,7 @@ static bool made_of(const char *s, const char *accepted)
 }
 
 /* MODEL *( "," ( "+" / "-" ) FEATURE ) */
-static bool cpu_model_ok(const char *model)
+bool tp_cpu_model_ok(const char *model)
 {
 	if (!made_of(model, ALNUM "._-+,"))
 		return false;
@@ -134,7 +134,7 @@ struct torpor_error *tp_guest_config_check(const struct tp_guest_config *config)
 		return bad("machine", "is unknown");
 	if (config->accel >= TP_ARRAY_LEN(accel_names))
 		return bad("accel", "is unknown");
-	if (!cpu_model_ok(config->cpu_model))
+	if (!tp_cpu_model_ok(config->cpu_model))
 		return bad("cpu", "is no model with feature edits");
 	if (config->memory_bytes < TP_CONFIG_MEMORY_MIN ||
 		config->memory_bytes > TP_CONFIG_MEMORY_MAX ||
@@ -181,6 +181,20 @@ json_t *tp_guest_config_to_json(const struct tp_guest_config *config)
 	return json;
 }
 
+/* C strings end at a NUL that JSON strings may hold: what stands behind it must not be lost. */
+static bool holds_nul(json_t *object)
+{
+	const char *key;
+	json_t *value;
+
+	json_object_foreach (object, key, value) {
+		if (json_is_string(value) &&
+			strlen(json_string_value(value)) != json_string_length(value))
+			return true;
+	}
+	return false;
+}
+
 struct torpor_error *tp_guest_config_from_json(json_t *json, struct tp_guest_config *config_out)
 {
 	const char *machine;
@@ -200,6 +214,8 @@ struct torpor_error *tp_guest_config_from_json(json_t *json, struct tp_guest_con
 		    &cpu, "memory", &memory, "vcpus", &vcpus, "qemu_version", &version, "channels",
 		    &channels) < 0)
 		return tp_error(TORPOR_E_CORRUPT, "read configuration", NULL, "%s", why.text);
+	if (holds_nul(json))
+		return tp_error(TORPOR_E_CORRUPT, "read configuration", NULL, "a string has a NUL");
 	if (!tp_machine_from_name(machine, &machine_id))
 		return tp_error(TORPOR_E_CORRUPT, "read configuration", NULL,
 			"machine is neither pc nor microvm");

@@ -84,6 +84,9 @@ const char *tp_accel_name(enum tp_accel accel);
 bool tp_machine_from_name(const char *name, enum tp_machine *machine_out);
 bool tp_accel_from_name(const char *name, enum tp_accel *accel_out);
 
+/* Whether MODEL is a CPU model's name with feature edits: NAME, then any number of ,+X or ,-X. */
+bool tp_cpu_model_ok(const char *model);
+
 /* Whether NAME can name a guest: 1 to 64 letters, digits, '.', '_', '-', the first no '.' or '-'.
  */
 bool tp_guest_name_ok(const char *name);

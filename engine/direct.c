@@ -350,7 +350,7 @@ struct torpor_error *tp_direct_launcher_new(
 	TP_TRY(tp_spawner_new(options->exec_helper, &spawner));
 	struct direct_launcher *launcher = tp_calloc(1, sizeof(*launcher));
 	launcher->base.ops = &direct_ops;
-	launcher->qemu = tp_strdup(options->qemu ? options->qemu : DEFAULT_QEMU);
+	launcher->qemu = tp_strdup(options->qemu ? options->qemu : TP_DEFAULT_QEMU);
 	launcher->firmware_dir = tp_strdup(options->firmware_dir);
 	launcher->bound = options->bound;
 	launcher->run_dir_fd = TP_TAKE_FD(run_dir_fd);

@@ -5,9 +5,11 @@
 
 #include "engine/launcher.h"
 
+#define TP_DEFAULT_QEMU "qemu-system-x86_64"
+
 /* All strings are copied. */
 struct tp_direct_options {
-	const char *qemu; /* a path, or a name to look up in PATH; NULL: qemu-system-x86_64 */
+	const char *qemu;	  /* a path, or a name to look up in PATH; NULL: TP_DEFAULT_QEMU */
 	const char *exec_helper;  /* NULL: see tp_spawner_new */
 	const char *firmware_dir; /* for -L; NULL: QEMU's own */
 	/*

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Proving an accelerator, and remembering the result. */
+#include "engine/accel.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#define PRINT_EARLY "console=ttyS0 earlyprintk=serial,ttyS0"
+
+#define CACHE_MAX	  (256 * TP_KIB)
+#define CACHE_ENTRIES_MAX 64
+
+void tp_accel_result_deinit(struct tp_accel_result *result)
+{
+	free(result->why_not);
+	*result = (struct tp_accel_result){0};
+}
+
+/* ---- the probe ---- */
+
+/* The console's end without a byte: QEMU has ended. */
+static char *describe_end(struct tp_guest *guest, const struct tp_call *call)
+{
+	TP_GUEST_EXIT struct tp_guest_exit how = {0};
+	struct torpor_error *err =
+		tp_wait_fd(tp_guest_pidfd(guest), POLLIN, call, "wait for the end of", "probe");
+
+	if (!err)
+		err = tp_guest_exit_reason(guest, &how);
+	if (err) {
+		torpor_error_free(err);
+		return tp_strdup("the console closed before the kernel printed");
+	}
+	return tp_asprintf("QEMU ended before the kernel printed%s%s", *how.output_tail ? ": " : "",
+		how.output_tail);
+}
+
+/*
+ * Waits for the first byte. *WHY_NOT_OUT is NULL if it came. An error only if CALL, of which SOON
+ * is a part, is over.
+ */
+static struct torpor_error *await_output(struct tp_guest *guest, int console_fd,
+	const struct tp_call *call, const struct tp_call *soon, char **why_not_out)
+{
+	char byte;
+	struct torpor_error *err =
+		tp_wait_fd(console_fd, POLLIN, soon, "wait for the console of", "probe");
+
+	if (err && torpor_error_code(err) == TORPOR_E_TIMEOUT) {
+		torpor_error_free(err);
+		TP_TRY(tp_call_check(call, "wait for the console of", "probe"));
+		*why_not_out = tp_asprintf("the kernel printed nothing within %u s",
+			(unsigned int)(TP_ACCEL_PROBE_NS / TP_NSEC_PER_SEC));
+		return NULL;
+	}
+	if (err)
+		return err;
+	*why_not_out = read(console_fd, &byte, 1) == 1 ? NULL : describe_end(guest, soon);
+	return NULL;
+}
+
+/* A guest that QEMU refuses to start is a result as well: no KVM, no such CPU. */
+static struct torpor_error *boot_and_watch(struct tp_launcher *launcher,
+	const struct tp_guest_spec *spec, int console_fd, int console_write_fd,
+	const struct tp_call *call, char **why_not_out)
+{
+	struct tp_call soon = tp_call_bounded(call, TP_ACCEL_PROBE_NS);
+	TP_CLEANUP(tp_guest_free) struct tp_guest *guest = NULL;
+
+	struct torpor_error *err = tp_launcher_start(launcher, spec, &soon, &guest);
+	/* QEMU's is the only one now, so that its end can be seen. */
+	tp_close(console_write_fd);
+	if (err && torpor_error_code(err) == TORPOR_E_QEMU) {
+		*why_not_out = tp_strdup(torpor_error_message(err));
+		torpor_error_free(err);
+		return NULL;
+	}
+	if (err)
+		return err;
+	return await_output(guest, console_fd, call, &soon, why_not_out);
+}
+
+struct torpor_error *tp_accel_probe(struct tp_launcher *launcher,
+	const struct tp_accel_probe *probe, const struct tp_call *call,
+	struct tp_accel_result *result_out)
+{
+	static atomic_uint counter;
+	TP_FREE char *name =
+		tp_asprintf("probe-%ld-%u", (long)getpid(), atomic_fetch_add(&counter, 1));
+	TP_FREE char *append = tp_asprintf(
+		"%s%s" PRINT_EARLY, probe->append ? probe->append : "", probe->append ? " " : "");
+	/* The strings stay the caller's. */
+	struct tp_guest_config config = *probe->config;
+	TP_FD int ram_fd = -1;
+	int console[2];
+	char *why_not = NULL;
+	uint64_t started = tp_now_ns();
+
+	config.channels = false;
+	TP_TRY(tp_memfd("torpor-probe", config.memory_bytes, &ram_fd));
+	if (pipe2(console, O_CLOEXEC) < 0)
+		return tp_error_errno(errno, "make a pipe for", "probe");
+	TP_FD int console_fd = console[0];
+	struct tp_guest_spec spec = {
+		.config = &config,
+		.name = name,
+		.role = TP_ROLE_BOOT,
+		.kernel = probe->kernel,
+		.initrd = probe->initrd,
+		.append = append,
+		.ram_fd = ram_fd,
+		.ram_shared = true,
+		.console_fd = console[1],
+	};
+	TP_TRY(boot_and_watch(launcher, &spec, console_fd, console[1], call, &why_not));
+	*result_out = (struct tp_accel_result){
+		.ok = !why_not,
+		.why_not = why_not,
+		.time_ns = tp_now_ns() - started,
+	};
+	return NULL;
+}
+
+/* ---- the cache: a JSON object from keys to results ---- */
+
+static struct torpor_error *read_boot_id(char **boot_id_out)
+{
+	size_t len;
+
+	TP_TRY(tp_read_file(AT_FDCWD, "/proc/sys/kernel/random/boot_id", 64, boot_id_out, &len));
+	(*boot_id_out)[strcspn(*boot_id_out, "\n")] = '\0';
+	return NULL;
+}
+
+/* What changes when the file does; the caller's. */
+static struct torpor_error *file_identity(const char *path, char **identity_out)
+{
+	struct stat st;
+
+	if (!path) {
+		*identity_out = tp_strdup("none");
+		return NULL;
+	}
+	TP_FREE char *real = realpath(path, NULL);
+	if (!real || stat(real, &st) < 0)
+		return tp_error_errno(errno, "look at", path);
+	*identity_out = tp_asprintf("%s %lld %lld.%09ld", real, (long long)st.st_size,
+		(long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
+	return NULL;
+}
+
+/* NAME as execvp would find it; the caller's. */
+static struct torpor_error *find_program(const char *name, char **path_out)
+{
+	const char *at = getenv("PATH");
+
+	if (strchr(name, '/')) {
+		*path_out = tp_strdup(name);
+		return NULL;
+	}
+	while (at && *at) {
+		size_t len = strcspn(at, ":");
+		TP_FREE char *path = tp_asprintf("%.*s/%s", (int)len, at, name);
+		if (access(path, X_OK) == 0) {
+			*path_out = TP_TAKE(path);
+			return NULL;
+		}
+		at += len + (at[len] == ':');
+	}
+	return tp_error(TORPOR_E_NOT_FOUND, "find", name, "it is not in PATH");
+}
+
+/* All that a result depends on, the boot first. */
+static struct torpor_error *make_key(
+	const char *boot_id, const char *qemu, const struct tp_accel_probe *probe, char **key_out)
+{
+	TP_FREE char *path = NULL;
+	TP_FREE char *program = NULL;
+	TP_FREE char *kernel = NULL;
+	TP_FREE char *initrd = NULL;
+
+	TP_TRY(tp_guest_config_check(probe->config));
+	TP_TRY(find_program(qemu, &path));
+	TP_TRY(file_identity(path, &program));
+	TP_TRY(file_identity(probe->kernel, &kernel));
+	TP_TRY(file_identity(probe->initrd, &initrd));
+	json_t *json = tp_guest_config_to_json(probe->config);
+	TP_FREE char *config = json_dumps(json, JSON_COMPACT | JSON_SORT_KEYS);
+	json_decref(json);
+	*key_out = tp_asprintf("%s|%s|%s|%s|%s|%s", boot_id, program, kernel, initrd, config,
+		probe->append ? probe->append : "");
+	return NULL;
+}
+
+/* The whole cache; empty where there is none that can be read. A new reference. */
+static json_t *load_cache(const char *path)
+{
+	TP_FREE char *text = NULL;
+	size_t len;
+	struct torpor_error *err = tp_read_file(AT_FDCWD, path, CACHE_MAX, &text, &len);
+
+	if (err) {
+		if (torpor_error_code(err) == TORPOR_E_NOT_FOUND)
+			torpor_error_free(err);
+		else
+			tp_error_log(err);
+		return json_object();
+	}
+	json_t *cache = json_loadb(text, len, 0, NULL);
+	if (json_is_object(cache))
+		return cache;
+	tp_log(TP_LOG_WARNING, "%s is no cache of probes; it is ignored", path);
+	json_decref(cache);
+	return json_object();
+}
+
+static bool result_from_json(json_t *json, struct tp_accel_result *result_out)
+{
+	int ok;
+	const char *why_not = NULL;
+	json_int_t time_ns;
+
+	if (json_unpack(json, "{s:b, s?s, s:I}", "ok", &ok, "why_not", &why_not, "time_ns",
+		    &time_ns) < 0 ||
+		time_ns < 0 || (!ok && !why_not))
+		return false;
+	*result_out = (struct tp_accel_result){
+		.ok = ok,
+		.why_not = ok ? NULL : tp_strdup(why_not),
+		.time_ns = (uint64_t)time_ns,
+	};
+	return true;
+}
+
+/* Drops the results of other boots, and all if they are too many. */
+static void tidy(json_t *cache, const char *boot_id)
+{
+	const char *key;
+	json_t *value;
+	void *next;
+
+	json_object_foreach_safe(cache, next, key, value)
+	{
+		if (strncmp(key, boot_id, strlen(boot_id)) != 0)
+			json_object_del(cache, key);
+	}
+	if (json_object_size(cache) >= CACHE_ENTRIES_MAX)
+		json_object_clear(cache);
+}
+
+/* Replaces the file by rename. Who comes second wins: a lost result is only probed again. */
+static void store_cache(const char *path, json_t *cache)
+{
+	TP_FREE char *temporary = tp_asprintf("%s.%ld", path, (long)getpid());
+
+	if (json_dump_file(cache, temporary, JSON_INDENT(1)) < 0 || rename(temporary, path) < 0) {
+		tp_log(TP_LOG_WARNING, "write %s: %m", path);
+		unlink(temporary);
+	}
+}
+
+static void remember(
+	json_t *cache, const char *key, const char *boot_id, const struct tp_accel_result *result)
+{
+	tidy(cache, boot_id);
+	json_t *entry = json_pack("{s:b, s:s*, s:I}", "ok", (int)result->ok, "why_not",
+		result->why_not, "time_ns", (json_int_t)result->time_ns);
+	/* A reason that isn't UTF-8 can't be kept, and the probe is repeated. */
+	if (entry)
+		json_object_set_new(cache, key, entry);
+}
+
+struct torpor_error *tp_accel_prove(struct tp_launcher *launcher, const char *qemu,
+	const struct tp_accel_probe *probe, const char *cache_path, const struct tp_call *call,
+	struct tp_accel_result *result_out)
+{
+	TP_FREE char *boot_id = NULL;
+	TP_FREE char *key = NULL;
+
+	TP_TRY(read_boot_id(&boot_id));
+	TP_TRY(make_key(boot_id, qemu, probe, &key));
+	json_t *cache = load_cache(cache_path);
+	struct torpor_error *err = NULL;
+	if (!result_from_json(json_object_get(cache, key), result_out)) {
+		err = tp_accel_probe(launcher, probe, call, result_out);
+		if (!err) {
+			remember(cache, key, boot_id, result_out);
+			store_cache(cache_path, cache);
+		}
+	}
+	json_decref(cache);
+	return err;
+}
