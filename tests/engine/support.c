@@ -43,7 +43,7 @@ struct tp_guest_config pc_config(void)
 
 char *make_directory(void)
 {
-	char *path = tp_strdup("/tmp/torpor-test-XXXXXX");
+	char *path = tp_strdup("/tmp/torpor-engine-XXXXXX");
 
 	cr_assert_not_null(mkdtemp(path));
 	return path;

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* QEMU's command line, against golden vectors: state loads only where it is the same. */
+#include <string.h>
+
+#include "base/mem.h"
+#include "engine/args.h"
+#include "support.h"
+
+static void assert_args(const struct tp_guest_config *config, const struct tp_qemu_args *args,
+	const char *const *golden)
+{
+	TP_STRV struct tp_strv argv = {0};
+	size_t i;
+
+	tp_qemu_args_build(config, args, &argv);
+	for (i = 0; golden[i]; i++) {
+		cr_assert_lt(i, argv.n, "it ends before %s", golden[i]);
+		cr_assert_str_eq(argv.v[i], golden[i], "argument %zu is %s, not %s", i, argv.v[i],
+			golden[i]);
+	}
+	cr_assert_eq(argv.n, i, "%s is too much", argv.v[i]);
+	cr_assert_null(argv.v[argv.n]);
+}
+
+#define GENERAL                                                                                    \
+	"-nodefaults", "-no-user-config", "-display", "none", "-vga", "none", "-msg",              \
+		"timestamp=off", "-sandbox",                                                       \
+		"on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",         \
+		"-action", "reboot=shutdown"
+
+Test(args, a_clone)
+{
+	struct tp_guest_config config = pc_config();
+	struct tp_qemu_args args = {
+		.program = "qemu-system-x86_64",
+		.guest_name = "s1",
+		.role = TP_ROLE_INCOMING,
+		.ram_fd = 3,
+		.qmp_fd = 4,
+		.agent_fd = 5,
+		.helper_fd = 6,
+		.console_fd = -1,
+	};
+	static const char *const golden[] = {
+		"qemu-system-x86_64",
+		"-name",
+		"guest=s1,process=torpor-s1",
+		GENERAL,
+		"-machine",
+		"pc-i440fx-7.2,memory-backend=ram,suppress-vmdesc=on,mem-merge=off,"
+		"dump-guest-core=off",
+		"-accel",
+		"tcg,tb-size=32",
+		"-cpu",
+		"qemu64-v1,-svm,enforce",
+		"-smp",
+		"1",
+		"-m",
+		"64M",
+		"-object",
+		"memory-backend-file,id=ram,mem-path=/proc/self/fd/3,size=67108864,share=off,"
+		"prealloc=off",
+		"-chardev",
+		"socket,id=qmp,fd=4,server=on,wait=off",
+		"-mon",
+		"chardev=qmp,mode=control",
+		"-chardev",
+		"null,id=console",
+		"-serial",
+		"chardev:console",
+		"-device",
+		"virtio-serial-pci,id=channels,max_ports=4,addr=4",
+		"-chardev",
+		"socket,id=agent,fd=5,server=on,wait=off",
+		"-device",
+		"virtserialport,id=agent-port,bus=channels.0,nr=1,chardev=agent,"
+		"name=org.qemu.guest_agent.0",
+		"-chardev",
+		"socket,id=helper,fd=6,server=on,wait=off",
+		"-device",
+		"virtserialport,id=helper-port,bus=channels.0,nr=2,chardev=helper,"
+		"name=org.torpor.0",
+		"-device",
+		"vmgenid,id=generation,guid=auto",
+		"-S",
+		"-incoming",
+		"defer",
+		NULL,
+	};
+
+	assert_args(&config, &args, golden);
+}
+
+Test(args, a_booting_microvm)
+{
+	struct tp_guest_config config = pc_config();
+	struct tp_qemu_args args = {
+		.program = "/opt/qemu",
+		.guest_name = "t",
+		.firmware_dir = "/opt/fw",
+		.role = TP_ROLE_BOOT,
+		.kernel = "/boot/vmlinuz",
+		.initrd = "/boot/initrd,with=comma",
+		.append = "quiet console=ttyS0",
+		.ram_fd = 3,
+		.ram_shared = true,
+		.qmp_fd = 4,
+		.agent_fd = -1,
+		.helper_fd = -1,
+		.console_fd = 5,
+	};
+	static const char *const golden[] = {
+		"/opt/qemu",
+		"-L",
+		"/opt/fw",
+		"-name",
+		"guest=t,process=torpor-t",
+		GENERAL,
+		"-machine",
+		"microvm,memory-backend=ram,suppress-vmdesc=on,mem-merge=off,dump-guest-core=off,"
+		"acpi=on,pcie=off,isa-serial=on,rtc=on",
+		"-accel",
+		"kvm",
+		"-cpu",
+		"Westmere-v1,enforce",
+		"-smp",
+		"4",
+		"-m",
+		"1024M",
+		"-object",
+		"memory-backend-file,id=ram,mem-path=/proc/self/fd/3,size=1073741824,share=on,"
+		"prealloc=off",
+		"-chardev",
+		"socket,id=qmp,fd=4,server=on,wait=off",
+		"-mon",
+		"chardev=qmp,mode=control",
+		"-chardev",
+		"file,id=console,path=/proc/self/fd/5,append=on",
+		"-serial",
+		"chardev:console",
+		"-kernel",
+		"/boot/vmlinuz",
+		"-initrd",
+		"/boot/initrd,with=comma",
+		"-append",
+		"quiet console=ttyS0",
+		NULL,
+	};
+
+	config.machine = TP_MACHINE_MICROVM;
+	config.machine_type = (char *)"microvm";
+	config.accel = TP_ACCEL_KVM;
+	config.cpu_model = (char *)"Westmere-v1";
+	config.memory_bytes = TP_GIB;
+	config.vcpus = 4;
+	config.channels = false;
+	assert_args(&config, &args, golden);
+}
