@@ -45,7 +45,8 @@ void world_init(struct world *world)
 {
 	const char *where = getenv("TMPDIR");
 
-	snprintf(world->path, sizeof(world->path), "%s/torpor-test-XXXXXX", where ? where : "/tmp");
+	snprintf(world->path, sizeof(world->path), "%s/torpor-storage-XXXXXX",
+		where ? where : "/tmp");
 	if (!mkdtemp(world->path))
 		abort();
 	world->dirfd = open(world->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
