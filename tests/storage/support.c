@@ -150,7 +150,7 @@ struct tp_image_meta spec_meta(const struct spec *spec)
 {
 	static char main_ram[] = "pc.ram";
 	static char bios[] = "pc.bios";
-	static struct tp_ram_block blocks[2];
+	static _Thread_local struct tp_ram_block blocks[2];
 
 	blocks[0] = (struct tp_ram_block){main_ram, (spec->space_pages - 1) * TP_PAGE_SIZE};
 	blocks[1] = (struct tp_ram_block){bios, 100};
