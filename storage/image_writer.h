@@ -78,7 +78,7 @@ struct torpor_error *tp_image_writer_commit(struct tp_image_writer *writer,
 	const struct tp_image_meta *meta, const struct tp_call *call,
 	struct tp_image_stats *stats_out) TP_MUST_USE;
 
-/* Removes temporary files in DIRFD that no living writer holds. */
+/* Removes temporary files in DIRFD that no living writer holds. REMOVED_OUT may be NULL. */
 struct torpor_error *tp_image_sweep(int dirfd, unsigned int *removed_out) TP_MUST_USE;
 
 #endif
