@@ -13,8 +13,6 @@
  * the caller while it waits. It never waits for the disk; a thread of its own for it was rejected,
  * because small images would pay for starting it.
  */
-#include "storage/image_writer.h"
-
 #include <endian.h>
 #include <errno.h>
 #include <pthread.h>
@@ -22,12 +20,10 @@
 #include <sys/random.h>
 
 #include "base/fd.h"
-#include "base/log.h"
 #include "base/mem.h"
-#include "storage/out_file.h"
 #include "storage/pack.h"
-#include "storage/sections.h"
 #include "storage/temp_file.h"
+#include "storage/writer_priv.h"
 
 /* A block between put and file. */
 struct pack_job {
@@ -37,39 +33,6 @@ struct pack_job {
 	struct tp_packed packed;
 	bool finished; /* by writer->lock */
 	struct pack_job *next;
-};
-
-struct tp_image_writer {
-	struct tp_image_writer_options options; /* name is `name` below */
-	char *name;
-	uint8_t uuid[16];
-	uint64_t created_ns;
-	struct tp_staging *own_staging; /* if the caller has none */
-
-	/* The caller's thread. */
-	int fd;
-	char *temp_name; /* NULL once it has its final name */
-	struct tp_page_block *lent;
-	uint64_t next_page; /* the lowest that may be put */
-	uint64_t pages_put;
-	bool over; /* failed or committed */
-
-	struct tp_group group;
-
-	pthread_mutex_t lock;
-	/* By lock. */
-	struct pack_job *first;
-	struct pack_job **end;
-	bool pumping;
-	bool pump_again;
-	struct torpor_error *error; /* first failure of a worker or the pump */
-	bool failed;
-
-	/* Whoever pumps; the caller's once all jobs have ended. */
-	struct tp_out_file out;
-	struct tp_index_builder index;
-	struct tp_buf table;
-	uint64_t pages_stored;
 };
 
 static struct tp_staging *staging_of(struct tp_image_writer *w)
@@ -281,7 +244,7 @@ struct tp_image_writer *tp_image_writer_free(struct tp_image_writer *w)
 	return NULL;
 }
 
-static struct torpor_error *check_usable(struct tp_image_writer *w)
+struct torpor_error *tp_writer_check(struct tp_image_writer *w)
 {
 	TP_TRY(take_failure(w));
 	if (w->over)
@@ -335,7 +298,7 @@ static struct torpor_error *get_waiting(
 struct torpor_error *tp_image_writer_get(
 	struct tp_image_writer *w, const struct tp_call *call, struct tp_page_block **block_out)
 {
-	TP_TRY(check_usable(w));
+	TP_TRY(tp_writer_check(w));
 	if (w->lent)
 		return tp_error(
 			TORPOR_E_INVALID, "write image", w->name, "a block is lent already");
@@ -381,7 +344,7 @@ static void submit_block(struct tp_image_writer *w, struct tp_page_block *block)
 struct torpor_error *tp_image_writer_put(struct tp_image_writer *w, struct tp_page_block *block)
 {
 	assert(block == w->lent);
-	struct torpor_error *err = check_usable(w);
+	struct torpor_error *err = tp_writer_check(w);
 	if (!err)
 		err = check_pages(w, block);
 	if (err || block->count == 0) {
@@ -404,7 +367,7 @@ static bool all_pumped(struct tp_image_writer *w)
 }
 
 /* Until all blocks are in the file's buffers and no worker is at them any more. */
-static struct torpor_error *finish_blocks(struct tp_image_writer *w, const struct tp_call *call)
+struct torpor_error *tp_writer_finish_blocks(struct tp_image_writer *w, const struct tp_call *call)
 {
 	for (;;) {
 		uint64_t seen = tp_group_finished(&w->group);
@@ -421,154 +384,4 @@ static struct torpor_error *finish_blocks(struct tp_image_writer *w, const struc
 	}
 	/* The last job may still be on its way out. */
 	return tp_group_wait(&w->group, call, "write image", w->name);
-}
-
-static struct torpor_error *check_meta(const struct tp_image_writer *w,
-	const struct tp_image_meta *meta, uint64_t *space_pages_out)
-{
-	const char *why = NULL;
-	uint64_t space_pages;
-
-	TP_TRY(tp_error_in(tp_image_space_pages(meta->blocks, meta->n_blocks, &space_pages),
-		"write image", w->name));
-	if (meta->kind < TP_IMAGE_TEMPLATE || meta->kind > TP_IMAGE_FULL)
-		why = "it is of no kind";
-	else if ((meta->kind == TP_IMAGE_SESSION) != (w->options.base_fd >= 0))
-		why = "sessions need a base, and nothing else has one";
-	else if (meta->kind == TP_IMAGE_TEMPLATE && w->options.device_prefix_len > 0)
-		why = "a template's device state has no prefix";
-	else if (w->next_page > space_pages)
-		why = "it has pages outside its RAM blocks";
-	else if (strnlen(meta->config, TP_FORMAT_MAX_CONFIG + 1) > TP_FORMAT_MAX_CONFIG)
-		why = "its config is too long";
-	else if (meta->device_len > TP_FORMAT_MAX_DEVICE)
-		why = "its device state is too large";
-	if (why)
-		return tp_error(TORPOR_E_INVALID, "write image", w->name, "%s", why);
-	*space_pages_out = space_pages;
-	return NULL;
-}
-
-/* Builds all sections, in order, with their entries. */
-static struct torpor_error *build_sections(struct tp_image_writer *w, struct tp_codec *codec,
-	const struct tp_image_meta *meta, struct tp_buf *out,
-	struct tp_format_section_entry entries[TP_SECTION_COUNT])
-{
-	const struct tp_image_writer_options *o = &w->options;
-	TP_BUF struct tp_buf ram = {0};
-
-	tp_ram_encode(meta->blocks, meta->n_blocks, &ram);
-	tp_index_finish(&w->index);
-	const struct {
-		const void *data;
-		size_t len;
-		const void *prefix;
-		size_t prefix_len;
-	} parts[TP_SECTION_COUNT] = {
-		[TP_SECTION_CONFIG] = {meta->config, strlen(meta->config)},
-		[TP_SECTION_RAM] = {ram.data, ram.len},
-		[TP_SECTION_INDEX] = {w->index.encoded.data, w->index.encoded.len},
-		[TP_SECTION_BLOCKS] = {w->table.data, w->table.len},
-		[TP_SECTION_DEVICE] = {meta->device, meta->device_len, o->device_prefix,
-			o->device_prefix_len},
-	};
-	for (size_t i = 0; i < TP_SECTION_COUNT; i++)
-		TP_TRY(tp_codec_pack_section(codec, o->level, parts[i].data, parts[i].len,
-			parts[i].prefix, parts[i].prefix_len, out, &entries[i]));
-	return NULL;
-}
-
-/* Appends the sections, and fills in their entries in HEADER. */
-static struct torpor_error *write_sections(struct tp_image_writer *w,
-	const struct tp_image_meta *meta, const struct tp_call *call,
-	struct tp_format_header *header)
-{
-	struct tp_codec *codec = tp_workers_take_codec(w->options.workers);
-	TP_BUF struct tp_buf sections = {0};
-
-	if (!codec)
-		return tp_error(TORPOR_E_NOMEM, "write image", w->name, "no memory for packing");
-	struct torpor_error *err = build_sections(w, codec, meta, &sections, header->sections);
-	tp_workers_give_codec(w->options.workers, codec);
-	TP_TRY(tp_error_in(err, "write image", w->name));
-	return tp_out_append_all(&w->out, sections.data, sections.len, call);
-}
-
-static void fill_header(const struct tp_image_writer *w, const struct tp_image_meta *meta,
-	uint64_t meta_offset, uint64_t space_pages, struct tp_format_header *header)
-{
-	memcpy(header->magic, TP_FORMAT_MAGIC, sizeof(header->magic));
-	header->version = htole32(TP_FORMAT_VERSION);
-	header->header_len = htole32(sizeof(*header));
-	header->kind = htole32((uint32_t)meta->kind);
-	memcpy(header->uuid, w->uuid, sizeof(header->uuid));
-	memcpy(header->template_id, meta->template_id, sizeof(header->template_id));
-	header->created_ns = htole64(w->created_ns);
-	header->file_size = htole64(w->out.offset);
-	header->meta_offset = htole64(meta_offset);
-	header->space_pages = htole64(space_pages);
-	header->page_count = htole64(w->pages_stored);
-	header->block_count = htole32((uint32_t)(w->table.len / sizeof(struct tp_format_block)));
-	header->header_sum = htole64(tp_sum(header, offsetof(struct tp_format_header, header_sum)));
-}
-
-/* The file becomes durable, and visible. */
-static struct torpor_error *publish(struct tp_image_writer *w, const struct tp_call *call)
-{
-	bool replaced;
-
-	TP_TRY(tp_io_truncate(w->fd, w->out.offset, w->name));
-	TP_TRY(tp_io_sync(w->fd, w->name));
-	TP_TRY(tp_call_check(call, "write image", w->name));
-	TP_TRY(tp_io_rename(w->options.dirfd, w->temp_name, w->name, &replaced));
-	free(TP_TAKE(w->temp_name));
-	struct torpor_error *err = tp_io_sync_dir(w->options.dirfd, w->name);
-	/* Where there was an image before, the new one stays: better either of them than none. */
-	if (err && !replaced)
-		tp_error_log(tp_io_unlink(w->options.dirfd, w->name));
-	return err;
-}
-
-static struct torpor_error *commit(struct tp_image_writer *w, const struct tp_image_meta *meta,
-	const struct tp_call *call, struct tp_image_stats *stats)
-{
-	struct tp_format_header header = {0};
-	uint64_t space_pages = 0;
-
-	TP_TRY(check_meta(w, meta, &space_pages));
-	TP_TRY(finish_blocks(w, call));
-	uint64_t meta_offset = w->out.offset;
-	TP_TRY(write_sections(w, meta, call, &header));
-	TP_TRY(tp_out_flush(&w->out, call));
-	fill_header(w, meta, meta_offset, space_pages, &header);
-	TP_TRY(tp_io_pwrite(w->fd, &header, sizeof(header), 0, w->name));
-
-	uint64_t before = tp_now_ns();
-	TP_TRY(publish(w, call));
-	*stats = (struct tp_image_stats){
-		.pages_put = w->pages_put,
-		.pages_stored = w->pages_stored,
-		.blocks = w->table.len / sizeof(struct tp_format_block),
-		.block_bytes = meta_offset - sizeof(header),
-		.device_bytes = le32toh(header.sections[TP_SECTION_DEVICE].stored_len),
-		.file_bytes = w->out.offset,
-		.sync_ns = tp_now_ns() - before,
-	};
-	return NULL;
-}
-
-struct torpor_error *tp_image_writer_commit(struct tp_image_writer *w,
-	const struct tp_image_meta *meta, const struct tp_call *call,
-	struct tp_image_stats *stats_out)
-{
-	struct tp_image_stats stats;
-
-	TP_TRY(check_usable(w));
-	if (w->lent)
-		return tp_error(TORPOR_E_INVALID, "write image", w->name, "a block is still lent");
-	w->over = true;
-	TP_TRY(commit(w, meta, call, &stats));
-	if (stats_out)
-		*stats_out = stats;
-	return NULL;
 }

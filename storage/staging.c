@@ -7,16 +7,17 @@
  */
 #include "storage/staging.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <errno.h>
 
 #include "base/fd.h"
 #include "base/mem.h"
 
-#define HUGE_PAGE (2 * TP_MIB)
+#define HUGE_PAGE   (2 * TP_MIB)
+#define MAX_STAGING (64 * TP_GIB)
 
 struct tp_staging {
 	uint8_t *mapping; /* with HUGE_PAGE bytes to spare, for alignment */
@@ -34,43 +35,55 @@ struct tp_staging {
 	size_t waiters;
 };
 
-struct torpor_error *tp_staging_new(uint64_t bytes, struct tp_staging **staging_out)
+/* Maps the arena, aligned so that huge pages fit. */
+static struct torpor_error *map_arena(struct tp_staging *staging, size_t bytes)
 {
-	if (bytes == 0)
-		bytes = TP_STAGING_DEFAULT;
-	if (bytes > UINT64_C(1) << 46)
-		return tp_error(TORPOR_E_NOMEM, "reserve staging memory", NULL,
-			"%llu bytes are too many", (unsigned long long)bytes);
-	bytes = TP_ROUND_UP(bytes, HUGE_PAGE);
-
 	size_t mapping_len = bytes + HUGE_PAGE;
-	uint8_t *mapping = mmap(NULL, mapping_len, PROT_READ | PROT_WRITE,
+	void *mapping = mmap(NULL, mapping_len, PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
 	if (mapping == MAP_FAILED)
 		return tp_error_errno(errno, "reserve staging memory", NULL);
-	int event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
-	if (event_fd < 0) {
-		struct torpor_error *err = tp_error_errno(errno, "create event", NULL);
-		munmap(mapping, mapping_len);
-		return err;
-	}
-
-	struct tp_staging *staging = tp_calloc(1, sizeof(*staging));
 	staging->mapping = mapping;
 	staging->mapping_len = mapping_len;
 	staging->arena = (uint8_t *)TP_ROUND_UP((uintptr_t)mapping, HUGE_PAGE);
 	(void)madvise(staging->arena, bytes, MADV_HUGEPAGE); /* without, it's only slower */
-	staging->event_fd = event_fd;
-	staging->n_blocks = bytes / TP_FORMAT_BLOCK_BYTES;
-	staging->blocks = tp_calloc(staging->n_blocks, sizeof(*staging->blocks));
-	staging->free = tp_calloc(staging->n_blocks, sizeof(staging->free[0]));
-	staging->n_free = staging->least_free = staging->n_blocks;
-	for (size_t i = 0; i < staging->n_blocks; i++) {
+	return NULL;
+}
+
+/* Makes a buffer of each piece of the arena; the first is handed out first. */
+static struct torpor_error *divide_arena(struct tp_staging *staging, size_t n_blocks)
+{
+	staging->blocks = calloc(n_blocks, sizeof(*staging->blocks));
+	staging->free = calloc(n_blocks, sizeof(staging->free[0]));
+	if (!staging->blocks || !staging->free)
+		return tp_error(TORPOR_E_NOMEM, "reserve staging memory", NULL,
+			"no memory for %zu buffers", n_blocks);
+	for (size_t i = 0; i < n_blocks; i++) {
 		staging->blocks[i].data = staging->arena + i * TP_FORMAT_BLOCK_BYTES;
-		staging->free[staging->n_blocks - 1 - i] = &staging->blocks[i];
+		staging->free[n_blocks - 1 - i] = &staging->blocks[i];
 	}
+	staging->n_blocks = staging->n_free = staging->least_free = n_blocks;
+	return NULL;
+}
+
+struct torpor_error *tp_staging_new(uint64_t bytes, struct tp_staging **staging_out)
+{
+	TP_CLEANUP(tp_staging_free) struct tp_staging *staging = tp_calloc(1, sizeof(*staging));
+
+	if (bytes == 0)
+		bytes = TP_STAGING_DEFAULT;
 	pthread_mutex_init(&staging->lock, NULL);
-	*staging_out = staging;
+	staging->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
+	if (staging->event_fd < 0)
+		return tp_error_errno(errno, "create event", NULL);
+	if (bytes > MAX_STAGING)
+		return tp_error(TORPOR_E_NOMEM, "reserve staging memory", NULL,
+			"%llu bytes are too many", (unsigned long long)bytes);
+	bytes = TP_ROUND_UP(bytes, HUGE_PAGE);
+	TP_TRY(map_arena(staging, bytes));
+	TP_TRY(divide_arena(staging, bytes / TP_FORMAT_BLOCK_BYTES));
+	*staging_out = TP_TAKE(staging);
 	return NULL;
 }
 
@@ -81,7 +94,8 @@ struct tp_staging *tp_staging_free(struct tp_staging *staging)
 	assert(staging->n_free == staging->n_blocks);
 	pthread_mutex_destroy(&staging->lock);
 	tp_close(staging->event_fd);
-	munmap(staging->mapping, staging->mapping_len);
+	if (staging->mapping)
+		munmap(staging->mapping, staging->mapping_len);
 	free(staging->blocks);
 	free(staging->free);
 	free(staging);

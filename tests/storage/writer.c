@@ -252,7 +252,7 @@ Test(writer, absurd_staging_fails_cleanly)
 	struct tp_staging *staging;
 
 	cr_assert_eq(code_of(tp_staging_new(UINT64_MAX, &staging)), TORPOR_E_NOMEM);
-	cr_assert_eq(code_of(tp_staging_new(UINT64_C(1) << 46, &staging)), TORPOR_E_NOMEM);
+	cr_assert_eq(code_of(tp_staging_new(UINT64_C(1) << 37, &staging)), TORPOR_E_NOMEM);
 }
 
 static struct tp_page_block *held[8];
