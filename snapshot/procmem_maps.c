@@ -2,6 +2,7 @@
 /* Finding mappings in /proc/PID/maps (proc(5)). */
 #include "snapshot/procmem.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -69,6 +70,8 @@ struct torpor_error *tp_procmem_vmas(pid_t pid, struct tp_vma **vmas_out, size_t
 		TP_TRY(parse_vma(line, pid, &vmas[n]));
 		n++;
 	}
+	if (n == 0) /* ended, but not yet waited for */
+		return tp_procmem_error(ESRCH, "read mappings", pid);
 	*vmas_out = TP_TAKE(vmas);
 	*n_out = n;
 	return NULL;
