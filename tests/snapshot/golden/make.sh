@@ -8,20 +8,24 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'kill $(jobs -p) 2>/dev/null || :; rm -rf "$work"' EXIT
 
 for page in $(seq 16); do
   head -c 4096 /dev/zero | tr '\0' "\\$(printf %03o "$page")"
 done >"$work/firmware"
 
-# record NAME CAPABILITY COMMAND QEMU-ARGUMENTS...: runs COMMAND, which writes to $work/stream.
+# record NAME CAPABILITY COMMAND QEMU-ARGUMENTS...: runs COMMAND, which writes to $work/stream, a pipe
+# whose end shows that all of it has come.
+mkfifo "$work/stream"
 record() {
   local name=$1 capability=$2 command=$3 line
   shift 3
   coproc QEMU { exec qemu-system-x86_64 -accel tcg,tb-size=32 -nodefaults -display none -S \
     -m 2 -bios "$work/firmware" -device loader,addr=0x3000,data=0x1122334455667788,data-len=8 \
     -qmp stdio "$@"; }
-  local pid=$QEMU_PID
+  local pid=$QEMU_PID packer
+  zstd -q -19 -f -o "$name.zst" <"$work/stream" &
+  packer=$!
   {
     echo '{"execute": "qmp_capabilities"}'
     echo '{"execute": "migrate-set-capabilities", "arguments": {"capabilities": [
@@ -38,7 +42,7 @@ record() {
   returns=0
   echo '{"execute": "quit"}' >&"${QEMU[1]}"
   wait "$pid"
-  zstd -q -19 -f "$work/stream" -o "$name.zst"
+  wait "$packer"
 }
 
 migrate='{"execute": "migrate", "arguments": {"uri": "exec:cat >'"$work/stream"'"}}'
