@@ -28,6 +28,7 @@
 struct tp_helper {
 	int fd;	       /* owned */
 	bool attached; /* the guest has answered us, so earlier hosts' commands are detached */
+	bool opened;   /* something was sent */
 	uint32_t next_stream;
 
 	struct tp_buf out; /* encoded; [out_at, out.len) is still to be written */
@@ -57,8 +58,6 @@ struct tp_helper *tp_helper_new(int fd)
 	h->fd = fd;
 	h->next_stream = (uint32_t)random_u64();
 	tp_wire_decoder_init(&h->dec);
-	/* Ends what an earlier host may have left unfinished. */
-	tp_buf_put_u8(&h->out, 0);
 	return h;
 }
 
@@ -171,9 +170,13 @@ static struct torpor_error *wait_frame(struct tp_helper *h, const struct tp_call
 static void queue_frame(struct tp_helper *h, struct tp_wire_out *frame)
 {
 	size_t most = TP_WIRE_ENCODED(TP_WIRE_HEADER + frame->len + TP_WIRE_CHECK);
-	uint8_t *to = tp_buf_extend(&h->out, most);
 
 	assert(!frame->full);
+	/* Ends what an earlier host may have left unfinished. */
+	if (!h->opened)
+		tp_buf_put_u8(&h->out, 0);
+	h->opened = true;
+	uint8_t *to = tp_buf_extend(&h->out, most);
 	h->out.len -= most - tp_wire_encode(frame, to);
 }
 

@@ -617,6 +617,7 @@ HELPER_TEST(drained_tells_what_was_not_taken)
 	struct tp_fresh_done done;
 	struct tp_helper_pong pong;
 
+	cr_assert(tp_helper_drained(h), "nothing was sent");
 	CHECK_OK(tp_helper_ping(h, &call, &pong));
 	cr_assert(tp_helper_drained(h));
 	kill(helper_pid, SIGSTOP);
