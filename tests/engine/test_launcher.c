@@ -198,6 +198,99 @@ Test(launcher, a_clone_loads_its_template_from_a_socket)
 	load_template_into_clone(true);
 }
 
+/* tests/kvm/ticker.S */
+#define TICKER_COUNT   0x200000
+#define TICKER_PATTERN 0x400000
+#define TICKER_KEY     0x5a5a5a5au
+
+/* The count of the next whole "tick XXXXXXXX" line on the console. */
+static uint32_t next_tick(int console_fd)
+{
+	char line[64];
+	size_t len;
+	unsigned int count = 0;
+
+	do {
+		for (len = 0; len < sizeof(line) - 1; len++) {
+			must(tp_read_stream(console_fd, line + len, 1, &call, "console"));
+			if (line[len] == '\n')
+				break;
+		}
+		line[len] = '\0';
+	} while (sscanf(line, "tick %8x", &count) != 1);
+	return count;
+}
+
+static uint32_t word_at(int ram, uint64_t address)
+{
+	uint32_t word;
+
+	must(tp_pread_full(ram, &word, sizeof(word), address, "RAM"));
+	return word;
+}
+
+/* A guest that runs is stopped, its state moved to another process, and goes on there. */
+static void carry_ticker(struct tp_guest_config *config)
+{
+	TP_FD int ram = new_ram(config->memory_bytes);
+	TP_FD int stream = new_ram(0);
+	struct tp_guest_spec spec = spec_of(config, "t", TP_ROLE_BOOT, ram);
+	struct tp_guest *guest;
+	int console[2];
+
+	cr_assert_eq(pipe2(console, O_CLOEXEC), 0);
+	spec.kernel = TICKER;
+	spec.console_fd = console[1];
+	must(tp_launcher_start(launcher, &spec, &call, &guest));
+	uint32_t seen = next_tick(console[0]);
+	must(tp_guest_stop(guest, &call));
+	must(tp_guest_migrate_to_fd(guest, stream, true, &call));
+	must(tp_guest_end(guest, &call));
+	uint32_t stopped_at = word_at(ram, TICKER_COUNT);
+	cr_assert_geq(stopped_at, seen);
+	for (uint32_t at = TICKER_PATTERN; at < TICKER_PATTERN + 4 * TP_MIB; at += 4096)
+		cr_assert_eq(word_at(ram, at), at ^ TICKER_KEY);
+
+	spec = spec_of(config, "c", TP_ROLE_INCOMING, ram);
+	int other[2];
+	cr_assert_eq(pipe2(other, O_CLOEXEC), 0);
+	spec.console_fd = other[1];
+	lseek(stream, 0, SEEK_SET);
+	must(tp_launcher_start(launcher, &spec, &call, &guest));
+	must(tp_guest_load_from_fd(guest, stream, true, &call));
+	must(tp_guest_cont(guest, &call, NULL));
+	uint32_t went_on = next_tick(other[0]);
+	cr_assert_gt(went_on, stopped_at);
+	cr_assert_lt(went_on - stopped_at, 0x20000);
+	cr_assert_eq(word_at(ram, TICKER_COUNT), stopped_at, "the base was written to");
+	must(tp_guest_end(guest, &call));
+	for (int i = 0; i < 2; i++) {
+		close(console[i]);
+		close(other[i]);
+	}
+}
+
+Test(launcher, a_guest_goes_on_in_another_process)
+{
+	struct tp_guest_config config = pc_config();
+
+	carry_ticker(&config);
+}
+
+/* Without /dev/kvm there is nothing to test, which engine-accel's test tells of as a result. */
+Test(launcher, a_kvm_guest_goes_on_in_another_process)
+{
+	struct tp_guest_config config = pc_config();
+
+	config.accel = TP_ACCEL_KVM;
+	config.cpu_model = (char *)"qemu64-v1,-pni,-svm";
+	config.channels = false;
+	if (access("/dev/kvm", R_OK | W_OK) == 0)
+		carry_ticker(&config);
+	else
+		cr_log_warn("NOT TESTED: this host has no /dev/kvm");
+}
+
 Test(launcher, devices_are_saved_more_than_once)
 {
 	TP_FD int ram = new_ram(64 * TP_MIB);
@@ -257,6 +350,21 @@ Test(launcher, exit_reason_tells_of_the_shutdown)
 	cr_assert_eq(how.status, 0);
 	cr_assert_str_eq(how.shutdown_reason, "host-qmp-system-reset");
 	must_fail(tp_guest_stop(guest, &call), TORPOR_E_QEMU, "host-qmp-system-reset");
+	must(tp_guest_end(guest, &call));
+}
+
+/* Nothing was asked for, so the event is still unread when QEMU has ended. */
+Test(launcher, exit_reason_reads_what_qemu_said_last)
+{
+	TP_FD int ram = new_ram(64 * TP_MIB);
+	struct tp_guest *guest = start(launcher, "t", TP_ROLE_BOOT, ram);
+	TP_GUEST_EXIT struct tp_guest_exit how = {0};
+
+	cr_assert_eq(kill(tp_guest_pid(guest), SIGTERM), 0);
+	must(tp_wait_fd(tp_guest_pidfd(guest), POLLIN, &call, "wait for", "guest"));
+	must(tp_guest_exit_reason(guest, &how));
+	cr_assert_str_eq(how.shutdown_reason, "host-signal");
+	cr_assert_not_null(strstr(how.output_tail, "terminating on signal 15"));
 	must(tp_guest_end(guest, &call));
 }
 
