@@ -441,6 +441,28 @@ Test(damage, absurd_sections_are_refused_before_allocating)
 	}
 }
 
+/* Changes a byte count in a header with a correct sum; the file gets ADDED bytes more. */
+static enum torpor_errc with_file_size(int64_t change, size_t added)
+{
+	uint8_t *copy = tp_calloc(1, sound_len + added);
+	struct tp_format_header *header = (struct tp_format_header *)copy;
+
+	memcpy(copy, sound, sound_len);
+	header->file_size = htole64(sound_len + (uint64_t)change);
+	seal_header(header);
+	enum torpor_errc code = code_of(read_bytes(copy, sound_len + added, base));
+	free(copy);
+	return code;
+}
+
+Test(damage, the_stated_size_must_be_the_files_and_the_sections)
+{
+	cr_assert_eq(with_file_size(0, 0), 0);
+	cr_assert_eq(with_file_size(1, 0), TORPOR_E_CORRUPT);
+	cr_assert_eq(with_file_size(-1, 0), TORPOR_E_CORRUPT);
+	cr_assert_eq(with_file_size(1, 1), TORPOR_E_CORRUPT);
+}
+
 Test(damage, another_base_is_noticed)
 {
 	int other = make_base(80, 7);
