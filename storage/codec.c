@@ -19,8 +19,7 @@ struct tp_codec {
 	uint8_t *packed; /* as long as a block: what doesn't fit isn't worth compressing */
 };
 
-/* Block contents compress at this level unless asked otherwise; benchmarks/storage.c has figures.
- */
+/* Faster levels were not faster on guests' memory; docs/FORMAT.md has the figures. */
 #define BLOCK_LEVEL 1
 /* Sections are small and written once; what counts is their size. */
 #define SECTION_LEVEL 3

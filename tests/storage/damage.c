@@ -161,23 +161,49 @@ Test(damage, parts_put_together_again_are_sound)
 	must(read_parts(&p));
 }
 
+/* Exchanges two blocks and their entries; all sums of what is stored stay right. */
+static void exchange_blocks(struct parts *p)
+{
+	TP_BUF struct tp_buf swapped = {0};
+	struct tp_format_block *table = table_of(p);
+	struct tp_format_block first = table[0];
+	uint32_t len[] = {le32toh(table[0].stored_len), le32toh(table[1].stored_len)};
+
+	tp_buf_put(&swapped, p->blocks.data + len[0], len[1]);
+	tp_buf_put(&swapped, p->blocks.data, len[0]);
+	memcpy(p->blocks.data, swapped.data, swapped.len);
+	table[0] = table[1];
+	table[1] = first;
+	table[0].offset = htole64(sizeof(p->header));
+	table[1].offset = htole64(sizeof(p->header) + len[1]);
+}
+
 Test(damage, blocks_exchanged_with_their_entries_are_refused)
 {
 	struct parts p;
-	TP_BUF struct tp_buf swapped = {0};
 
 	take_apart(&p);
-	struct tp_format_block *table = table_of(&p);
-	struct tp_format_block first = table[0];
-	uint32_t len[] = {le32toh(table[0].stored_len), le32toh(table[1].stored_len)};
-	tp_buf_put(&swapped, p.blocks.data + len[0], len[1]);
-	tp_buf_put(&swapped, p.blocks.data, len[0]);
-	memcpy(p.blocks.data, swapped.data, swapped.len);
-	table[0] = table[1];
-	table[1] = first;
-	table[0].offset = htole64(sizeof(p.header));
-	table[1].offset = htole64(sizeof(p.header) + len[1]);
-	/* Sums of what is stored are right; the pages are not where they were. */
+	exchange_blocks(&p);
+	cr_assert(says(read_parts(&p), "block 0"));
+}
+
+/* Where there is no base, only the sum over the page numbers tells. */
+Test(damage, blocks_exchanged_without_a_base_are_refused)
+{
+	struct spec spec = {.kind = TP_IMAGE_FULL,
+		.base_fd = -1,
+		.space_pages = 129,
+		.n_pages = 128,
+		.version = 2};
+	struct parts p;
+
+	must(write_image(&world, "full", &spec, &forever, NULL));
+	free(sound);
+	sound = slurp(&world, "full", &sound_len);
+	take_apart(&p);
+	must(read_parts(&p));
+	take_apart(&p);
+	exchange_blocks(&p);
 	cr_assert(says(read_parts(&p), "block 0"));
 }
 
