@@ -134,7 +134,7 @@ static uint64_t raw_limit(const struct tp_image *image, enum tp_format_section s
 	case TP_SECTION_CONFIG:
 		return TP_FORMAT_MAX_CONFIG;
 	case TP_SECTION_RAM:
-		return TP_FORMAT_MAX_RAM * (1 + TP_FORMAT_MAX_RAM_NAME + 8);
+		return UINT64_C(1) * TP_FORMAT_MAX_RAM * (1 + TP_FORMAT_MAX_RAM_NAME + 8);
 	case TP_SECTION_INDEX:
 		return image->page_count * TP_FORMAT_MAX_RUN_BYTES;
 	case TP_SECTION_BLOCKS:

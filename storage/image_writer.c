@@ -122,6 +122,7 @@ static void pump_blocks(struct tp_image_writer *w)
 		pthread_mutex_unlock(&w->lock);
 		moved = pump_block(w, job);
 		pthread_mutex_lock(&w->lock);
+		w->stalled = !moved;
 		if (moved) {
 			w->first = job->next;
 			if (!w->first)
@@ -253,6 +254,18 @@ struct torpor_error *tp_writer_check(struct tp_image_writer *w)
 }
 
 /*
+ * What to poll for the disk to catch up; -1 while nothing waits for it, since transfers that are
+ * complete and not yet looked at would end the polling at once.
+ */
+static int stalled_fd(struct tp_image_writer *w)
+{
+	pthread_mutex_lock(&w->lock);
+	bool stalled = w->stalled;
+	pthread_mutex_unlock(&w->lock);
+	return stalled ? atomic_load(&w->out.queue_fd) : -1;
+}
+
+/*
  * Waits until the writer's own work, or another writer's, may have freed staging memory. SEEN is
  * how many jobs had finished when there was none.
  */
@@ -261,7 +274,7 @@ static struct torpor_error *wait_for_staging(
 {
 	struct pollfd fds[] = {
 		{.fd = staging_fd, .events = POLLIN},
-		{.fd = atomic_load(&w->out.queue_fd), .events = POLLIN},
+		{.fd = stalled_fd(w), .events = POLLIN},
 	};
 
 	return tp_group_wait_some(&w->group, seen, fds, TP_ARRAY_LEN(fds), call,
@@ -378,7 +391,7 @@ struct torpor_error *tp_writer_finish_blocks(struct tp_image_writer *w, const st
 			break;
 		if (tp_group_help(&w->group))
 			continue;
-		struct pollfd queue = {.fd = atomic_load(&w->out.queue_fd), .events = POLLIN};
+		struct pollfd queue = {.fd = stalled_fd(w), .events = POLLIN};
 		TP_TRY(tp_group_wait_some(
 			&w->group, seen, &queue, 1, call, "write image", w->name));
 	}

@@ -46,7 +46,7 @@ static struct torpor_error *map_arena(struct tp_staging *staging, size_t bytes)
 		return tp_error_errno(errno, "reserve staging memory", NULL);
 	staging->mapping = mapping;
 	staging->mapping_len = mapping_len;
-	staging->arena = (uint8_t *)TP_ROUND_UP((uintptr_t)mapping, HUGE_PAGE);
+	staging->arena = staging->mapping + (-(uintptr_t)mapping & (HUGE_PAGE - 1));
 	(void)madvise(staging->arena, bytes, MADV_HUGEPAGE); /* without, it's only slower */
 	return NULL;
 }

@@ -34,6 +34,7 @@ struct tp_image_writer {
 	struct pack_job **end;
 	bool pumping;
 	bool pump_again;
+	bool stalled;		    /* a finished block waits for an output buffer */
 	struct torpor_error *error; /* first failure of a worker or the pump */
 	bool failed;
 
