@@ -68,6 +68,8 @@ static void lay_blocks(int fd, struct subject_notes *notes)
 	uneven = (uint8_t *)TP_ROUND_UP((uintptr_t)uneven, ALIGN) + TP_PAGE_SIZE;
 	map_at(uneven, 0x50000, PROT_READ | PROT_WRITE, MAP_FIXED);
 	memset(uneven, 'g', 0x50000);
+	notes->address[6] = (uintptr_t)open_ended;
+	notes->address[7] = (uintptr_t)uneven;
 }
 
 static struct tp_block_wanted want(
@@ -91,31 +93,37 @@ static struct torpor_error *locate(
 
 /* ---- Locating ---- */
 
+/* Candidates may be others of the child's, too: a sanitizer's own memory can look the same. */
+static bool is_found(const struct subject *s, size_t which, uint64_t max_len)
+{
+	TP_FREE struct tp_mapping *found = NULL;
+	size_t n = 0;
+	bool is = false;
+
+	must(tp_procmem_find_anon(s->pid, 0x1000, max_len, &found, &n));
+	cr_assert_eq(!found, n == 0);
+	for (size_t i = 0; i < n; i++) {
+		cr_assert_eq(found[i].start % ALIGN, 0);
+		cr_assert(max_len == 0 || found[i].end - found[i].start == max_len);
+		is |= found[i].start == s->notes->address[which];
+	}
+	return is;
+}
+
 Test(find_anon, gives_aligned_and_guarded_memory_of_a_length)
 {
-	struct tp_mapping *found = NULL;
 	struct subject s;
-	size_t n = 0;
 
 	subject_start(&s, lay_blocks, -1);
-	must(tp_procmem_find_anon(s.pid, 0x20000, 0x20000, &found, &n));
-	cr_assert_eq(n, 2);
-	for (size_t i = 0; i < n; i++) {
-		cr_assert(found[i].start == s.notes->address[0] ||
-			  found[i].start == s.notes->address[1]);
-		cr_assert_eq(found[i].end - found[i].start, 0x20000);
-	}
-	free(found);
-	must(tp_procmem_find_anon(s.pid, 0x40000, 0x40000, &found, &n));
-	cr_assert_eq(n, 1);
-	cr_assert_eq(found[0].start, s.notes->address[5]);
-	free(found);
-	const uint64_t none[] = {0x30000, 0x50000};
-	for (size_t i = 0; i < TP_ARRAY_LEN(none); i++) {
-		must(tp_procmem_find_anon(s.pid, none[i], none[i], &found, &n));
-		cr_assert_eq(n, 0);
-		cr_assert_null(found);
-	}
+	cr_assert(is_found(&s, 0, 0x20000));
+	cr_assert(is_found(&s, 1, 0x20000));
+	cr_assert(!is_found(&s, 2, 0x20000));
+	cr_assert(is_found(&s, 2, ALIGN));
+	cr_assert(is_found(&s, 5, 0x40000));
+	cr_assert(!is_found(&s, 6, 0x30000));
+	cr_assert(!is_found(&s, 7, 0x50000));
+	for (size_t i = 0; i < 5; i++)
+		cr_assert(is_found(&s, i, 0));
 	subject_end(&s);
 }
 
@@ -225,8 +233,7 @@ Test(ramblock, that_is_not_understood_is_refused)
 		"unknown command: 'info ramblock'\r\n",
 		"Block Name PSize Offset Used Total\r\npc.ram 4 KiB 0x0 0x1000\r\n",
 		"Block Name PSize Offset Used Total\r\npc.ram 4 KiB 0x0 0x2000 0x1000\r\n",
-		"Block Name PSize Offset Used Total HVA RO\r\npc.ram 4 KiB 0x0 0x1000 0x1000 "
-		"ro\r\n",
+		"Block Name PSize Offset Used Total HVA\r\npc.ram 4 KiB 0x0 0x1000 0x1000 ro\r\n",
 		"Block Name PSize Offset Used Total\r\npc.ram four KiB 0x0 0x1000 0x1000\r\n",
 	};
 

@@ -534,6 +534,12 @@ Test(damage, cut_anywhere_is_told_with_the_section)
 	}
 }
 
+/* What fills whole()'s pages, of which a few bytes are as good as all. */
+static bool is_page_content(uint8_t byte)
+{
+	return byte == 0xa0 || byte == 0xa3 || byte == 0xb0;
+}
+
 /* Any byte of a stream may be anything: that must end in some way, and is for the sanitizers. */
 Test(damage, any_byte_can_be_wrong)
 {
@@ -541,6 +547,8 @@ Test(damage, any_byte_can_be_wrong)
 
 	whole(&b);
 	for (size_t at = 0; at < b.len; at++) {
+		if (is_page_content(b.data[at]) && at % 512 != 0)
+			continue;
 		for (unsigned int bit = 0; bit < 8; bit++) {
 			struct decoded d = {0};
 			b.data[at] ^= (uint8_t)(1u << bit);
