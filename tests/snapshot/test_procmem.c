@@ -552,7 +552,10 @@ Test(transfer, refuses_runs_outside_the_mapping)
 	subject_start(&s, map_and_touch, fd);
 	find(&s, fd, &m);
 	for (size_t i = 0; i < TP_ARRAY_LEN(bad); i++) {
-		refuses(tp_procmem_read_runs(s.pid, &m, &bad[i], 1, bytes), TORPOR_E_INVALID);
+		TP_ERROR struct torpor_error *err =
+			tp_procmem_read_runs(s.pid, &m, &bad[i], 1, bytes);
+		cr_assert_not_null(err);
+		cr_assert(strstr(torpor_error_message(err), "lie outside of a mapping"));
 		refuses(tp_procmem_write_runs(s.pid, &m, &bad[i], 1, bytes), TORPOR_E_INVALID);
 	}
 	subject_end(&s);

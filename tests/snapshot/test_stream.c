@@ -925,6 +925,13 @@ static void description_of_wrong_length(struct tp_buf *b)
 	tp_buf_put(b, "\0\6\0\0\0\3{}", 8);
 }
 
+static void description_with_a_rest(struct tp_buf *b)
+{
+	magic(b);
+	devices(b);
+	tp_buf_put(b, "\0\6\0\0\0\2{}{}", 10);
+}
+
 static void endless_devices(struct tp_buf *b)
 {
 	magic(b);
@@ -1005,6 +1012,7 @@ Test(damage, is_refused_by_name)
 		CORRUPT(no_end_mark, "without its end mark"),
 		CORRUPT(rest_behind_end, "without its end mark"),
 		CORRUPT(description_of_wrong_length, "without its end mark"),
+		CORRUPT(description_with_a_rest, "without its end mark"),
 		LIMIT(endless_devices, "more than 67108864 bytes"),
 	};
 

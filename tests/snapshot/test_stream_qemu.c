@@ -131,7 +131,7 @@ static void bench_init(struct bench *b, const char *machine, const char *firmwar
 {
 	struct qemu q;
 
-	*b = (struct bench){.machine = machine, .dir = "/tmp/torpor-test-XXXXXX"};
+	*b = (struct bench){.machine = machine, .dir = "/tmp/torpor-stream-XXXXXX"};
 	cr_assert_not_null(mkdtemp(b->dir));
 	must(tp_memfd("base", RAM_LEN, &b->base));
 	start(&q, b, true);
