@@ -42,6 +42,12 @@ struct torpor_error *tp_procmem_error(int errnum, const char *step, pid_t pid)
 
 /* ---- Transfers ---- */
 
+static struct iovec remote_range(uint64_t address, size_t len)
+{
+	/* NOLINTNEXTLINE(performance-no-int-to-ptr): an address in the other process */
+	return (struct iovec){.iov_base = (void *)(uintptr_t)address, .iov_len = len};
+}
+
 /* Drops LEN bytes from the front of the *N ranges at *RANGES. */
 static void advance(struct iovec **ranges, size_t *n, size_t len)
 {
@@ -83,10 +89,7 @@ static struct torpor_error *transfer(
 static struct torpor_error *transfer_one(
 	transfer_fn *fn, const char *step, pid_t pid, uint64_t address, uint8_t *buf, size_t len)
 {
-	struct iovec range = {
-		.iov_base = (void *)(uintptr_t)address, /* in the other process */
-		.iov_len = len,
-	};
+	struct iovec range = remote_range(address, len);
 
 	return transfer(fn, step, pid, &range, len > 0, buf);
 }
@@ -130,8 +133,7 @@ static struct torpor_error *transfer_runs(transfer_fn *fn, const char *step, pid
 			if (runs[at].count == 0)
 				continue;
 			uint64_t address = mapping->start + runs[at].first_page * TP_PAGE_SIZE;
-			ranges[n_ranges].iov_base = (void *)(uintptr_t)address;
-			ranges[n_ranges].iov_len = runs[at].count * TP_PAGE_SIZE;
+			ranges[n_ranges] = remote_range(address, runs[at].count * TP_PAGE_SIZE);
 			len += ranges[n_ranges].iov_len;
 			n_ranges++;
 		}
@@ -164,7 +166,7 @@ static struct torpor_error *probe(transfer_fn *fn, const char *step, pid_t pid)
 {
 	uint8_t byte = 0;
 	struct iovec local = {.iov_base = &byte, .iov_len = 1};
-	struct iovec nowhere = {.iov_base = (void *)(UINTPTR_MAX / 2 + 1), .iov_len = 1};
+	struct iovec nowhere = remote_range(UINT64_C(1) << 63, 1);
 
 	if (fn(pid, &local, 1, &nowhere, 1, 0) >= 0 || errno == EFAULT)
 		return NULL;

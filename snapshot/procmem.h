@@ -85,7 +85,7 @@ struct tp_ramblock {
 };
 
 /*
- * Reads the text that `info ramblock` (human-monitor-command) gives. QEMU before 8.0 prints no
+ * Reads the text that `info ramblock` (human-monitor-command) gives. QEMU up to 7.2 prints no
  * addresses. *BLOCKS_OUT is allocated and the caller's to free.
  */
 struct torpor_error *tp_procmem_parse_ramblock(

@@ -2,7 +2,7 @@
 /*
  * Finding QEMU's small RAM blocks in its address space.
  *
- * QEMU 8.0 and later print the addresses in `info ramblock`. 7.2 prints only lengths, and
+ * QEMU after 7.2 prints the addresses in `info ramblock`. 7.2 prints only lengths, and
  * gpa2hva knows only blocks that the guest can address, which the ACPI tables are not. But
  * lengths and alignment leave few candidates, and once a block has been loaded its content is
  * known. So the content decides, and a given address is checked by it as well.
@@ -27,7 +27,7 @@
  *               Block Name    PSize              Offset               Used              Total [...]
  *                  pc.bios    4 KiB  0x0000000001000000 0x0000000000040000 0x0000000000040000 [...]
  *
- * with an address (HVA) and a read-only mark (RO) behind since QEMU 8.0 (physmem.c,
+ * with an address (HVA) and a read-only mark (RO) behind in QEMU after 7.2 (physmem.c,
  * ram_block_format).
  */
 static struct torpor_error *parse_ramblock_line(

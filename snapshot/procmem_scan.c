@@ -173,8 +173,8 @@ enum tp_scan_method tp_procmem_scan_method(void)
 }
 
 /*
- * Whether the process still has memory. Asked by reading, because the ioctl crashes some kernels
- * (6.7 until about 6.15, proc_mem_open) where FD belongs to a process that has ended.
+ * Whether the process still has memory. Asked by reading, which has an answer for a process that
+ * has ended (nothing to read); what the ioctl does then is not documented.
  */
 static struct torpor_error *check_alive(int fd, pid_t pid, const struct tp_mapping *mapping)
 {
