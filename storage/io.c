@@ -241,6 +241,39 @@ struct tp_io_queue {
 	struct tp_io_request **finished_end;
 };
 
+/*
+ * liburing maps and unmaps rings behind the race detector's back. A ring that gets the address of
+ * one that is gone looks to it like the same memory, used by two threads without a lock. So it is
+ * told of the hand-over: of these addresses only, and at the ends of a ring's life only, so that
+ * threads that really share a ring are still found.
+ */
+#if defined(__SANITIZE_THREAD__)
+#include <sanitizer/tsan_interface.h>
+static void ring_mapped(struct io_uring *ring)
+{
+	__tsan_acquire(ring->sq.ring_ptr);
+	__tsan_acquire(ring->cq.ring_ptr);
+	__tsan_acquire(ring->sq.sqes);
+}
+
+static void ring_unmapping(struct io_uring *ring)
+{
+	__tsan_release(ring->sq.ring_ptr);
+	__tsan_release(ring->cq.ring_ptr);
+	__tsan_release(ring->sq.sqes);
+}
+#else
+static void ring_mapped(struct io_uring *ring)
+{
+	(void)ring;
+}
+
+static void ring_unmapping(struct io_uring *ring)
+{
+	(void)ring;
+}
+#endif
+
 struct tp_io_queue *tp_io_queue_new(int fd, unsigned int depth)
 {
 	struct tp_io_queue *queue = tp_calloc(1, sizeof(*queue));
@@ -250,6 +283,8 @@ struct tp_io_queue *tp_io_queue_new(int fd, unsigned int depth)
 	queue->finished_end = &queue->finished;
 	queue->has_ring =
 		tp_io_uring_available() && io_uring_queue_init(depth, &queue->ring, 0) == 0;
+	if (queue->has_ring)
+		ring_mapped(&queue->ring);
 	return queue;
 }
 
@@ -262,8 +297,10 @@ struct tp_io_queue *tp_io_queue_free(struct tp_io_queue *queue)
 		if (!tp_io_reap(queue))
 			(void)io_uring_wait_cqe(&queue->ring, &cqe);
 	}
-	if (queue->has_ring)
+	if (queue->has_ring) {
+		ring_unmapping(&queue->ring);
 		io_uring_queue_exit(&queue->ring);
+	}
 	free(queue);
 	return NULL;
 }

@@ -87,7 +87,7 @@ Test(roundtrip, many_pages_with_a_reservation)
 		20000);
 }
 
-Test(roundtrip, two_hundred_thousand_pages, .timeout = 50)
+Test(roundtrip, two_hundred_thousand_pages, .timeout = 170)
 {
 	struct spec spec = {.kind = TP_IMAGE_FULL,
 		.base_fd = -1,
