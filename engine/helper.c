@@ -61,6 +61,11 @@ struct tp_helper *tp_helper_new(int fd)
 	return h;
 }
 
+int tp_helper_fd(const struct tp_helper *h)
+{
+	return h->fd;
+}
+
 struct tp_helper *tp_helper_free(struct tp_helper *h)
 {
 	if (h) {
@@ -285,6 +290,8 @@ static struct torpor_error *check_fresh(const struct tp_fresh *fresh)
 {
 	static const char step[] = "make the clone fresh";
 
+	if (fresh->steps == TP_WIRE_STEP_CLOCK_SHIFT)
+		return NULL;
 	if (fresh->steps & ~TP_WIRE_ALL_STEPS)
 		return tp_error(TORPOR_E_INVALID, step, NULL, "unknown steps %#x",
 			fresh->steps & ~TP_WIRE_ALL_STEPS);
@@ -334,7 +341,7 @@ static const char *step_name(uint32_t steps)
 {
 	if (steps & TP_WIRE_STEP_SEED)
 		return "reseed the random generator";
-	if (steps & TP_WIRE_STEP_CLOCK)
+	if (steps & (TP_WIRE_STEP_CLOCK | TP_WIRE_STEP_CLOCK_SHIFT))
 		return "set the clock";
 	if (steps & TP_WIRE_STEP_HOSTNAME)
 		return "set the host name";

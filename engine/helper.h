@@ -25,6 +25,9 @@ struct tp_helper *tp_helper_new(int fd);
 struct tp_helper *tp_helper_free(struct tp_helper *h);
 TP_DEFINE_CLEANUP(struct tp_helper *, tp_helper_free)
 
+/* The connection; readable when the guest has said something, as it does when it has booted. */
+int tp_helper_fd(const struct tp_helper *h);
+
 struct tp_helper_pong {
 	uint8_t boot_id[TP_WIRE_ID_SIZE];
 	int64_t realtime_ns; /* the guest's clock when it answered */
@@ -39,10 +42,10 @@ struct torpor_error *tp_helper_ping(struct tp_helper *h, const struct tp_call *c
 
 /* What makes a clone one of its own. Pointers are the caller's, for the time of the call. */
 struct tp_fresh {
-	uint64_t nonce;	   /* a new one each time; told again by the answer */
-	uint32_t steps;	   /* wanted, of enum tp_wire_step */
-	uint32_t optional; /* steps of these that may fail */
-	int64_t realtime_ns;
+	uint64_t nonce;	     /* a new one each time; told again by the answer */
+	uint32_t steps;	     /* wanted, of enum tp_wire_step */
+	uint32_t optional;   /* steps of these that may fail */
+	int64_t realtime_ns; /* with TP_WIRE_STEP_CLOCK_SHIFT, which comes alone, the difference */
 	uint8_t machine_id[TP_WIRE_ID_SIZE];
 	const uint8_t *seed; /* TP_WIRE_MIN_SEED to TP_WIRE_MAX_SEED bytes */
 	size_t seed_len;

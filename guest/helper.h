@@ -27,6 +27,7 @@ struct tp_guest_world {
 	/* These return 0, or an errno. */
 	int (*seed)(const uint8_t *seed, size_t len);
 	int (*set_clock)(int64_t realtime_ns);
+	int (*shift_clock)(int64_t by_ns);
 	int (*set_hostname)(const char *name, size_t len);
 	const char *hostname_path;
 	const char *machine_id_path;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/timex.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -50,6 +51,23 @@ static int set_clock_of_this_machine(int64_t realtime_ns)
 	return clock_settime(CLOCK_REALTIME, &ts) < 0 ? errno : 0;
 }
 
+/* In one step, so that nothing that passes between reading and setting is lost (adjtimex(2)). */
+static int shift_clock_of_this_machine(int64_t by_ns)
+{
+	int64_t seconds = by_ns / NSEC_PER_SEC;
+	int64_t rest = by_ns % NSEC_PER_SEC;
+
+	if (rest < 0) {
+		seconds--;
+		rest += NSEC_PER_SEC;
+	}
+	struct timex shift = {
+		.modes = ADJ_SETOFFSET | ADJ_NANO,
+		.time = {.tv_sec = seconds, .tv_usec = rest}, /* ADJ_NANO: nanoseconds */
+	};
+	return clock_adjtime(CLOCK_REALTIME, &shift) < 0 ? errno : 0;
+}
+
 static int set_hostname_of_this_machine(const char *name, size_t len)
 {
 	return sethostname(name, len) < 0 ? errno : 0;
@@ -58,6 +76,7 @@ static int set_hostname_of_this_machine(const char *name, size_t len)
 const struct tp_guest_world tp_guest_this_machine = {
 	.seed = seed_this_machine,
 	.set_clock = set_clock_of_this_machine,
+	.shift_clock = shift_clock_of_this_machine,
 	.set_hostname = set_hostname_of_this_machine,
 	.hostname_path = "/etc/hostname",
 	.machine_id_path = "/etc/machine-id",
@@ -121,6 +140,8 @@ static int run_step(const struct tp_guest_world *world, const struct tp_wire_fre
 		return world->seed(fresh->seed, fresh->seed_len);
 	case TP_WIRE_STEP_CLOCK:
 		return world->set_clock(fresh->realtime_ns);
+	case TP_WIRE_STEP_CLOCK_SHIFT:
+		return world->shift_clock(fresh->realtime_ns);
 	case TP_WIRE_STEP_HOSTNAME:
 		return set_hostname(world, fresh);
 	case TP_WIRE_STEP_MACHINE_ID:

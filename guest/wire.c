@@ -319,8 +319,10 @@ bool tp_wire_get_fresh(const struct tp_wire_frame *frame, struct tp_wire_fresh *
 	fresh->hostname_len = (uint8_t)take_le(&r, 1);
 	fresh->seed = take(&r, fresh->seed_len);
 	fresh->hostname = (const char *)take(&r, fresh->hostname_len);
-	if (!whole(&r) || fresh->realtime_ns < 0 || fresh->seed_len > TP_WIRE_MAX_SEED ||
+	if (!whole(&r) || fresh->seed_len > TP_WIRE_MAX_SEED ||
 		fresh->hostname_len > TP_WIRE_MAX_HOSTNAME)
+		return false;
+	if (fresh->realtime_ns < 0 && fresh->steps != TP_WIRE_STEP_CLOCK_SHIFT)
 		return false;
 	if ((fresh->steps & TP_WIRE_STEP_SEED) && fresh->seed_len < TP_WIRE_MIN_SEED)
 		return false;

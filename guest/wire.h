@@ -129,8 +129,11 @@ enum tp_wire_step {
 	TP_WIRE_STEP_CLOCK = 1u << 1,
 	TP_WIRE_STEP_HOSTNAME = 1u << 2,
 	TP_WIRE_STEP_MACHINE_ID = 1u << 3,
+	/* By itself: adds realtime_ns, which may be negative, to the clock, however late it comes.
+	 */
+	TP_WIRE_STEP_CLOCK_SHIFT = 1u << 4,
 };
-#define TP_WIRE_ALL_STEPS 15u
+#define TP_WIRE_ALL_STEPS 15u /* what a new clone wants */
 
 struct tp_wire_fresh {
 	uint64_t nonce;

@@ -54,6 +54,11 @@ static int fake_clock(int64_t realtime_ns)
 	return realtime_ns == 13 ? EPERM : append_to("clock", &realtime_ns, sizeof(realtime_ns));
 }
 
+static int fake_shift(int64_t by_ns)
+{
+	return by_ns == -5000000 ? 0 : EINVAL;
+}
+
 static int fake_hostname(const char *name, size_t len)
 {
 	return append_to("uts", name, len);
@@ -65,6 +70,7 @@ static void serve(int port)
 	struct tp_guest_world world = {
 		.seed = fake_seed,
 		.set_clock = fake_clock,
+		.shift_clock = fake_shift,
 		.set_hostname = fake_hostname,
 		.hostname_path = hostname_path,
 		.machine_id_path = machine_id_path,
@@ -290,6 +296,18 @@ HELPER_TEST(a_failed_step_fails_unless_it_is_optional)
 	cr_assert_eq(done.done, TP_WIRE_ALL_STEPS & ~(uint32_t)TP_WIRE_STEP_CLOCK);
 	cr_assert_eq(done.error, EPERM);
 	cr_assert_eq(done.count, 2);
+}
+
+HELPER_TEST(the_clock_can_be_shifted_back)
+{
+	HOST_CLIENT;
+	struct tp_fresh fresh = {
+		.nonce = 77, .steps = TP_WIRE_STEP_CLOCK_SHIFT, .realtime_ns = -5000000};
+	struct tp_fresh_done done;
+
+	CHECK_OK(tp_helper_send_fresh(h, &fresh, &call));
+	CHECK_OK(tp_helper_wait_fresh(h, &fresh, &call, &done));
+	cr_assert_eq(done.done, TP_WIRE_STEP_CLOCK_SHIFT);
 }
 
 HELPER_TEST(nonsense_is_not_sent)
