@@ -74,8 +74,8 @@ static const struct timespec *time_left(const struct tp_call *call, struct times
 	return ts;
 }
 
-struct torpor_error *tp_wait_fds(
-	struct pollfd *fds, size_t n, const struct tp_call *call, const char *step, const char *object)
+struct torpor_error *tp_wait_fds(struct pollfd *fds, size_t n, const struct tp_call *call,
+	const char *step, const char *object)
 {
 	struct pollfd all[9];
 	struct timespec ts;

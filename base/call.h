@@ -18,7 +18,7 @@
 
 struct tp_call {
 	uint64_t deadline_ns; /* CLOCK_MONOTONIC, or TP_NO_DEADLINE */
-	int cancel_fd;        /* readable (and never read) once cancelled, or -1 */
+	int cancel_fd;	      /* readable (and never read) once cancelled, or -1 */
 };
 
 /* CLOCK_MONOTONIC, CLOCK_REALTIME in nanoseconds. */

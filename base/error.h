@@ -21,8 +21,8 @@ struct torpor_error *tp_error_errno(int errnum, const char *step, const char *ob
  * Puts an outer step around ERR and returns it: tp_error_in(err, "park", "s1") makes
  * "park s1: write /x: No space left on device". NULL stays NULL, so that calls can be wrapped.
  */
-struct torpor_error *tp_error_in(struct torpor_error *err, const char *step, const char *object)
-	TP_MUST_USE;
+struct torpor_error *tp_error_in(
+	struct torpor_error *err, const char *step, const char *object) TP_MUST_USE;
 
 /* Sets what the user can do about it; the innermost hint stays. NULL stays NULL. Returns ERR. */
 struct torpor_error *tp_error_hint(struct torpor_error *err, const char *fmt, ...)
@@ -35,8 +35,8 @@ struct torpor_error *tp_error_recode(struct torpor_error *err, enum torpor_errc 
  * Keeps the first of two failures: where cleaning up after FIRST fails as well, LATER is logged
  * and freed. Returns FIRST, or LATER when FIRST is NULL.
  */
-struct torpor_error *tp_error_first(struct torpor_error *first, struct torpor_error *later)
-	TP_MUST_USE;
+struct torpor_error *tp_error_first(
+	struct torpor_error *first, struct torpor_error *later) TP_MUST_USE;
 
 /* Logs ERR as a warning and frees it: for clean-up that nobody waits for. Takes NULL. */
 void tp_error_log(struct torpor_error *err);

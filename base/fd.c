@@ -45,8 +45,8 @@ struct torpor_error *tp_pread_full(
 		if (n < 0)
 			return tp_error_errno(errno, "read", object);
 		if (n == 0)
-			return tp_error(TORPOR_E_CORRUPT, "read", object, "it ends %zu bytes early",
-				len);
+			return tp_error(
+				TORPOR_E_CORRUPT, "read", object, "it ends %zu bytes early", len);
 		at += n;
 		len -= (size_t)n;
 		offset += (uint64_t)n;
@@ -145,8 +145,8 @@ struct torpor_error *tp_read_file(
 			break;
 		len += (size_t)n;
 		if (len > max)
-			return tp_error(TORPOR_E_LIMIT, "read", path, "it is larger than %zu bytes",
-				max);
+			return tp_error(
+				TORPOR_E_LIMIT, "read", path, "it is larger than %zu bytes", max);
 	}
 	data[len] = '\0';
 	*data_out = TP_TAKE(data);

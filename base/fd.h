@@ -38,8 +38,8 @@ struct torpor_error *tp_pwrite_full(
  * The same over a stream (socket or pipe, blocking or not), until CALL ends. Writing never
  * raises SIGPIPE on a socket. A peer that closes while bytes are due gives CORRUPT for reading.
  */
-struct torpor_error *tp_read_stream(int fd, void *buf, size_t len, const struct tp_call *call,
-	const char *object) TP_MUST_USE;
+struct torpor_error *tp_read_stream(
+	int fd, void *buf, size_t len, const struct tp_call *call, const char *object) TP_MUST_USE;
 struct torpor_error *tp_write_stream(int fd, const void *buf, size_t len,
 	const struct tp_call *call, const char *object) TP_MUST_USE;
 
@@ -47,8 +47,8 @@ struct torpor_error *tp_write_stream(int fd, const void *buf, size_t len,
  * Reads a whole small file under DIRFD (AT_FDCWD for plain paths), at most MAX bytes (else LIMIT).
  * *DATA_OUT is allocated, NUL-terminated behind its end, and the caller's to free.
  */
-struct torpor_error *tp_read_file(int dirfd, const char *path, size_t max, char **data_out,
-	size_t *len_out) TP_MUST_USE;
+struct torpor_error *tp_read_file(
+	int dirfd, const char *path, size_t max, char **data_out, size_t *len_out) TP_MUST_USE;
 
 /* The size of an open file in bytes. */
 struct torpor_error *tp_file_size(int fd, const char *object, uint64_t *size_out) TP_MUST_USE;

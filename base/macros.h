@@ -8,16 +8,16 @@
 #include <stdint.h>
 
 #define TP_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
-#define TP_MUST_USE          __attribute__((warn_unused_result))
+#define TP_MUST_USE	     __attribute__((warn_unused_result))
 
 #define TP_ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
-#define TP_MIN(a, b)    ((a) < (b) ? (a) : (b))
-#define TP_MAX(a, b)    ((a) > (b) ? (a) : (b))
+#define TP_MIN(a, b)	((a) < (b) ? (a) : (b))
+#define TP_MAX(a, b)	((a) > (b) ? (a) : (b))
 
-#define TP_ROUND_UP(n, to)  (((n) + (to)-1) / (to) * (to))
-#define TP_DIV_UP(n, by)    (((n) + (by)-1) / (by))
+#define TP_ROUND_UP(n, to) (((n) + (to)-1) / (to) * (to))
+#define TP_DIV_UP(n, by)   (((n) + (by)-1) / (by))
 
-#define TP_NSEC_PER_SEC  UINT64_C(1000000000)
+#define TP_NSEC_PER_SEC	 UINT64_C(1000000000)
 #define TP_NSEC_PER_MSEC UINT64_C(1000000)
 #define TP_NSEC_PER_USEC UINT64_C(1000)
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Small allocations, which abort rather than fail (include/torpor/error.h says why that is safe). */
+/* Small allocations, which abort rather than fail (include/torpor/error.h says why that is safe).
+ */
 #ifndef TP_BASE_MEM_H
 #define TP_BASE_MEM_H
 

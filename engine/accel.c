@@ -11,10 +11,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
 
-#define PRINT_EARLY "console=ttyS0 earlyprintk=serial,ttyS0"
+#define PRINT_EARLY "console=ttyS0 earlyprintk=serial,ttyS0 ignore_loglevel"
 
 #define CACHE_MAX	  (256 * TP_KIB)
 #define CACHE_ENTRIES_MAX 64
@@ -45,26 +46,60 @@ static char *describe_end(struct tp_guest *guest, const struct tp_call *call)
 }
 
 /*
- * Waits for the first byte. *WHY_NOT_OUT is NULL if it came. An error only if CALL, of which SOON
- * is a part, is over.
+ * Linux's real-mode part prints through the firmware before anything is proven, so of Linux the
+ * first line of its kernel proper is wanted, of other kernels the first byte.
  */
-static struct torpor_error *await_output(struct tp_guest *guest, int console_fd,
+static bool is_linux(const char *kernel)
+{
+	/* The boot protocol's signature (Linux: Documentation/arch/x86/boot.rst). */
+	char signature[4] = "";
+	TP_FD int fd = open(kernel, O_RDONLY | O_CLOEXEC);
+
+	return fd >= 0 && pread(fd, signature, sizeof(signature), 0x202) == sizeof(signature) &&
+	       memcmp(signature, "HdrS", sizeof(signature)) == 0;
+}
+
+static bool is_proof(const char *text, size_t len, bool linux_kernel)
+{
+	static const char first_line[] = "Linux version ";
+
+	if (!linux_kernel)
+		return len > 0;
+	return memmem(text, len, first_line, sizeof(first_line) - 1) != NULL;
+}
+
+/*
+ * Waits for the proof. *WHY_NOT_OUT is NULL if it came. An error only if CALL, of which SOON is a
+ * part, is over.
+ */
+static struct torpor_error *await_output(struct tp_guest *guest, int console_fd, bool linux_kernel,
 	const struct tp_call *call, const struct tp_call *soon, char **why_not_out)
 {
-	char byte;
-	struct torpor_error *err =
-		tp_wait_fd(console_fd, POLLIN, soon, "wait for the console of", "probe");
+	char text[16 * 1024];
+	size_t len = 0;
 
-	if (err && torpor_error_code(err) == TORPOR_E_TIMEOUT) {
-		torpor_error_free(err);
-		TP_TRY(tp_call_check(call, "wait for the console of", "probe"));
-		*why_not_out = tp_asprintf("the kernel printed nothing within %u s",
-			(unsigned int)(TP_ACCEL_PROBE_NS / TP_NSEC_PER_SEC));
-		return NULL;
+	while (!is_proof(text, len, linux_kernel) && len < sizeof(text)) {
+		struct torpor_error *err =
+			tp_wait_fd(console_fd, POLLIN, soon, "wait for the console of", "probe");
+		if (err && torpor_error_code(err) == TORPOR_E_TIMEOUT) {
+			torpor_error_free(err);
+			TP_TRY(tp_call_check(call, "wait for the console of", "probe"));
+			*why_not_out = tp_asprintf("the kernel printed nothing within %u s",
+				(unsigned int)(TP_ACCEL_PROBE_NS / TP_NSEC_PER_SEC));
+			return NULL;
+		}
+		if (err)
+			return err;
+		ssize_t n = read(console_fd, text + len, sizeof(text) - len);
+		if (n <= 0) {
+			*why_not_out = describe_end(guest, soon);
+			return NULL;
+		}
+		len += (size_t)n;
 	}
-	if (err)
-		return err;
-	*why_not_out = read(console_fd, &byte, 1) == 1 ? NULL : describe_end(guest, soon);
+	*why_not_out = is_proof(text, len, linux_kernel)
+			       ? NULL
+			       : tp_strdup("the kernel's console is full of something else");
 	return NULL;
 }
 
@@ -86,7 +121,7 @@ static struct torpor_error *boot_and_watch(struct tp_launcher *launcher,
 	}
 	if (err)
 		return err;
-	return await_output(guest, console_fd, call, &soon, why_not_out);
+	return await_output(guest, console_fd, is_linux(spec->kernel), call, &soon, why_not_out);
 }
 
 struct torpor_error *tp_accel_probe(struct tp_launcher *launcher,

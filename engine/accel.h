@@ -8,7 +8,7 @@
 
 #include "engine/launcher.h"
 
-/* How long the first byte on the console is waited for. */
+/* How long the proof is waited for. */
 #define TP_ACCEL_PROBE_NS (10 * TP_NSEC_PER_SEC)
 
 /* What to boot. All belongs to the caller. */
@@ -16,8 +16,8 @@ struct tp_accel_probe {
 	/* The accelerator to prove is in here. Channels are left out. */
 	const struct tp_guest_config *config;
 	/*
-	 * A Linux kernel, or another that prints on COM1 early. "console=ttyS0
-	 * earlyprintk=serial,ttyS0" is added to `append`.
+	 * A Linux kernel, proven by its first line, or another that prints on COM1, proven by its
+	 * first byte. What makes Linux print early is added to `append`.
 	 */
 	const char *kernel;
 	const char *initrd; /* or NULL */

@@ -125,6 +125,18 @@ static struct torpor_error *synchronise(struct tp_agent *agent, const struct tp_
 	return nonsense(agent, step, "only garbage");
 }
 
+struct torpor_error *tp_agent_knock(struct tp_agent *agent, const struct tp_call *call)
+{
+	agent->in_step = false; /* its answer is passed over by the next synchronisation */
+	return send_command(
+		agent, 1, "guest-sync-delimited", json_pack("{s:I}", "id", ++agent->last_id), call);
+}
+
+int tp_agent_fd(const struct tp_agent *agent)
+{
+	return agent->fd;
+}
+
 /* ---- commands ---- */
 
 static struct torpor_error *refusal(struct tp_agent *agent, const char *command, json_t *error)

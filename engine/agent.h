@@ -42,6 +42,13 @@ struct torpor_error *tp_agent_execute(struct tp_agent *agent, const char *comman
 
 struct torpor_error *tp_agent_ping(struct tp_agent *agent, const struct tp_call *call) TP_MUST_USE;
 
+/*
+ * Asks for a sign of life without waiting: tp_agent_fd becomes readable once an agent that may not
+ * have started yet answers. Any command can follow, whether or not it has.
+ */
+struct torpor_error *tp_agent_knock(struct tp_agent *agent, const struct tp_call *call) TP_MUST_USE;
+int tp_agent_fd(const struct tp_agent *agent);
+
 /* Sets the guest's wall clock, in nanoseconds since 1970. Needs /sbin/hwclock in the guest. */
 struct torpor_error *tp_agent_set_time(
 	struct tp_agent *agent, uint64_t realtime_ns, const struct tp_call *call) TP_MUST_USE;

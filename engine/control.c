@@ -214,44 +214,73 @@ static struct torpor_error *await_postmigrate(struct tp_guest *guest, const stru
 	}
 }
 
-/* Starts with COMMAND and waits for the end. */
-static struct torpor_error *migrate(
-	struct tp_guest *guest, const char *command, const char *step, const struct tp_call *call)
+static struct torpor_error *start(
+	struct tp_guest *guest, const char *command, const struct tp_call *call)
 {
 	static const char *const migration[] = {"MIGRATION", "MIGRATION_PASS", NULL};
 
 	tp_qmp_forget_events(tp_guest_qmp(guest), migration);
-	TP_TRY(run(guest, command, json_pack("{s:s}", "uri", "fd:" FD_NAME), call));
-	return await_completion(guest, step, call);
+	return run(guest, command, json_pack("{s:s}", "uri", "fd:" FD_NAME), call);
 }
 
-/* Ends a migration that nobody waits for any more. */
-static void cancel(struct tp_guest *guest)
-{
-	struct tp_call soon = tp_call_within(CANCEL_TIMEOUT_NS);
-
-	if (!tp_qmp_closed(tp_guest_qmp(guest)))
-		tp_error_log(run(guest, "migrate_cancel", NULL, &soon));
-}
-
-struct torpor_error *tp_guest_migrate_to_fd(
+struct torpor_error *tp_guest_migrate_start(
 	struct tp_guest *guest, int fd, bool ignore_shared, const struct tp_call *call)
 {
 	TP_TRY(run(guest, "migrate-set-parameters",
 		json_pack("{s:I}", "max-bandwidth", (json_int_t)BANDWIDTH_MAX), call));
 	TP_TRY(prepare(guest, fd, ignore_shared, call));
-	struct torpor_error *err = migrate(guest, "migrate", "save the state of", call);
-	if (!err)
-		err = await_postmigrate(guest, call);
+	return start(guest, "migrate", call);
+}
+
+struct torpor_error *tp_guest_migrate_wait(struct tp_guest *guest, const struct tp_call *call)
+{
+	TP_TRY(await_completion(guest, "save the state of", call));
+	return await_postmigrate(guest, call);
+}
+
+struct torpor_error *tp_guest_migrate_cancel(struct tp_guest *guest, const struct tp_call *call)
+{
+	static const char *const migration[] = {"MIGRATION", NULL};
+
+	TP_TRY(run(guest, "migrate_cancel", NULL, call));
+	for (;;) {
+		TP_QMP_EVENT struct tp_qmp_event event = {0};
+		TP_TRY(tp_guest_wait_event(guest, migration, call, &event));
+		const char *status = json_string_value(json_object_get(event.data, "status"));
+		if (status && (strcmp(status, "completed") == 0 || strcmp(status, "failed") == 0 ||
+				      strcmp(status, "cancelled") == 0))
+			return await_postmigrate(guest, call);
+	}
+}
+
+struct torpor_error *tp_guest_migrate_to_fd(
+	struct tp_guest *guest, int fd, bool ignore_shared, const struct tp_call *call)
+{
+	struct tp_call soon = tp_call_within(CANCEL_TIMEOUT_NS);
+
+	TP_TRY(tp_guest_migrate_start(guest, fd, ignore_shared, call));
+	struct torpor_error *err = tp_guest_migrate_wait(guest, call);
 	if (err && (torpor_error_code(err) == TORPOR_E_TIMEOUT ||
 			   torpor_error_code(err) == TORPOR_E_CANCELLED))
-		cancel(guest);
+		return tp_error_first(err, tp_guest_migrate_cancel(guest, &soon));
 	return err;
+}
+
+struct torpor_error *tp_guest_load_start(
+	struct tp_guest *guest, int fd, bool ignore_shared, const struct tp_call *call)
+{
+	TP_TRY(prepare(guest, fd, ignore_shared, call));
+	return start(guest, "migrate-incoming", call);
+}
+
+struct torpor_error *tp_guest_load_wait(struct tp_guest *guest, const struct tp_call *call)
+{
+	return await_completion(guest, "load a state into", call);
 }
 
 struct torpor_error *tp_guest_load_from_fd(
 	struct tp_guest *guest, int fd, bool ignore_shared, const struct tp_call *call)
 {
-	TP_TRY(prepare(guest, fd, ignore_shared, call));
-	return migrate(guest, "migrate-incoming", "load a state into", call);
+	TP_TRY(tp_guest_load_start(guest, fd, ignore_shared, call));
+	return tp_guest_load_wait(guest, call);
 }

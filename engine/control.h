@@ -42,6 +42,18 @@ struct torpor_error *tp_guest_migrate_to_fd(
 	struct tp_guest *guest, int fd, bool ignore_shared, const struct tp_call *call) TP_MUST_USE;
 
 /*
+ * The same in pieces, for a stream that is read while it is written: between start and wait the
+ * caller reads the other end, which sees an end of file once all is sent (or QEMU gave up). Cancel
+ * ends a migration early, however far it is; the guest can be continued then.
+ */
+struct torpor_error *tp_guest_migrate_start(
+	struct tp_guest *guest, int fd, bool ignore_shared, const struct tp_call *call) TP_MUST_USE;
+struct torpor_error *tp_guest_migrate_wait(
+	struct tp_guest *guest, const struct tp_call *call) TP_MUST_USE;
+struct torpor_error *tp_guest_migrate_cancel(
+	struct tp_guest *guest, const struct tp_call *call) TP_MUST_USE;
+
+/*
  * Loads a stream from FD (not taken) at its offset into a TP_ROLE_INCOMING guest, once in its
  * life; afterwards it is "paused". FD is a memfd (no writer needed: the quickest), or a socket or
  * pipe whose other end is written by somebody else meanwhile; all three were seen to work with
@@ -50,5 +62,11 @@ struct torpor_error *tp_guest_migrate_to_fd(
  */
 struct torpor_error *tp_guest_load_from_fd(
 	struct tp_guest *guest, int fd, bool ignore_shared, const struct tp_call *call) TP_MUST_USE;
+
+/* The same in pieces, for a stream that is written while it is read. */
+struct torpor_error *tp_guest_load_start(
+	struct tp_guest *guest, int fd, bool ignore_shared, const struct tp_call *call) TP_MUST_USE;
+struct torpor_error *tp_guest_load_wait(
+	struct tp_guest *guest, const struct tp_call *call) TP_MUST_USE;
 
 #endif
