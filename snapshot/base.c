@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Bases: counted, filled from a template image, stored as one. */
+#include "snapshot/base.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/mem.h"
+#include "snapshot/base_private.h"
+#include "snapshot/sparse.h"
+#include "storage/image_reader.h"
+
+struct tp_base *tp_base_ref(struct tp_base *base)
+{
+	atomic_fetch_add_explicit(&base->refs, 1, memory_order_relaxed);
+	return base;
+}
+
+struct tp_base *tp_base_unref(struct tp_base *base)
+{
+	if (!base || atomic_fetch_sub_explicit(&base->refs, 1, memory_order_acq_rel) > 1)
+		return NULL;
+	tp_close(base->fd);
+	tp_record_deinit(&base->record);
+	for (size_t i = 0; i < base->n_blocks; i++)
+		free(base->blocks[i].name);
+	free(base->blocks);
+	free(base->config);
+	free(base->device);
+	free(base->small);
+	free(base);
+	return NULL;
+}
+
+struct tp_base *tp_base_new(void)
+{
+	struct tp_base *base = tp_calloc(1, sizeof(*base));
+
+	atomic_init(&base->refs, 1);
+	base->fd = -1;
+	return base;
+}
+
+void tp_base_set_blocks(struct tp_base *base, const struct tp_ram_block *blocks, size_t n)
+{
+	base->blocks = tp_calloc(n, sizeof(*blocks));
+	base->n_blocks = n;
+	for (size_t i = 0; i < n; i++) {
+		base->blocks[i].name = tp_strdup(blocks[i].name);
+		base->blocks[i].len = blocks[i].len;
+		uint64_t pages = TP_DIV_UP(blocks[i].len, TP_PAGE_SIZE);
+		if (i == 0)
+			base->ram_pages = pages;
+		else
+			base->small_len += pages * TP_PAGE_SIZE;
+	}
+}
+
+struct torpor_error *tp_base_seal(struct tp_base *base)
+{
+	static const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
+	struct stat st;
+
+	if (fcntl(base->fd, F_ADD_SEALS, seals) < 0)
+		return tp_error_errno(
+			errno, "seal the base of template", base->record.template_name);
+	if (fstat(base->fd, &st) < 0)
+		return tp_error_errno(
+			errno, "stat the base of template", base->record.template_name);
+	base->dev = st.st_dev;
+	base->inode = st.st_ino;
+	return NULL;
+}
+
+struct tp_image_meta tp_base_meta(const struct tp_base *base)
+{
+	struct tp_image_meta meta = {
+		.kind = TP_IMAGE_TEMPLATE,
+		.config = base->config,
+		.device = base->device,
+		.device_len = base->device_len,
+		.blocks = base->blocks,
+		.n_blocks = base->n_blocks,
+	};
+
+	memcpy(meta.template_id, base->id, sizeof(base->id));
+	return meta;
+}
+
+static struct torpor_error *write_pages(
+	void *data, const uint64_t *pages, const uint8_t *bytes, unsigned int n)
+{
+	const struct tp_base *base = data;
+
+	return tp_sparse_write(base->fd, pages, bytes, n, "base");
+}
+
+/* The main RAM block must be what the configuration says, or QEMU would map too little. */
+static struct torpor_error *check_template(
+	const struct tp_image_meta *meta, const struct tp_record *record, const char *name)
+{
+	if (meta->kind != TP_IMAGE_TEMPLATE)
+		return tp_error(TORPOR_E_MISMATCH, "open template", name, "it is a %s image",
+			tp_image_kind_name(meta->kind));
+	if (record->is_session || meta->blocks[0].len != record->guest.memory_bytes)
+		return tp_error(TORPOR_E_CORRUPT, "open template", name,
+			"its config and its RAM blocks disagree");
+	return NULL;
+}
+
+struct torpor_error *tp_base_fill(int dirfd, const char *name, struct tp_workers *workers,
+	const struct tp_call *call, struct tp_base **base_out)
+{
+	uint64_t start = tp_now_ns();
+	TP_CLEANUP(tp_image_close) struct tp_image *image = NULL;
+	TP_CLEANUP(tp_base_unref) struct tp_base *base = tp_base_new();
+
+	TP_TRY(tp_image_open(dirfd, name, call, &image));
+	const struct tp_image_meta *meta = tp_image_meta(image);
+	TP_TRY(tp_record_parse(meta->config, name, &base->record));
+	TP_TRY(check_template(meta, &base->record, name));
+	base->config = tp_strdup(meta->config);
+	memcpy(base->id, meta->template_id, sizeof(base->id));
+	tp_base_set_blocks(base, meta->blocks, meta->n_blocks);
+	TP_TRY(tp_image_device(image, NULL, 0, &base->device, &base->device_len));
+
+	TP_TRY(tp_memfd("torpor-base", tp_base_pages(base) * TP_PAGE_SIZE, &base->fd));
+	TP_TRY(tp_image_load(image, -1, workers, write_pages, base, call));
+	struct tp_image_meta own = tp_base_meta(base);
+	TP_TRY(tp_error_in(
+		tp_identity_check(base->fd, &own, workers, call), "open template", name));
+	base->small = tp_malloc(base->small_len);
+	TP_TRY(tp_pread_full(
+		base->fd, base->small, base->small_len, base->ram_pages * TP_PAGE_SIZE, "base"));
+	TP_TRY(tp_base_seal(base));
+	base->fill_ns = tp_now_ns() - start;
+	*base_out = TP_TAKE(base);
+	return NULL;
+}
+
+struct torpor_error *tp_base_save(struct tp_base *base, struct tp_image_writer_options options,
+	const struct tp_call *call, struct tp_image_stats *stats_out)
+{
+	TP_CLEANUP(tp_image_writer_free) struct tp_image_writer *writer = NULL;
+
+	options.base_fd = -1;
+	options.device_prefix = NULL;
+	options.device_prefix_len = 0;
+	TP_TRY(tp_image_writer_new(&options, call, &writer));
+	TP_TRY(tp_sparse_put(writer, base->fd, tp_base_pages(base), "base", call));
+	struct tp_image_meta meta = tp_base_meta(base);
+	return tp_image_writer_commit(writer, &meta, call, stats_out);
+}

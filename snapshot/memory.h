@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How a guest's memory is reached: the guest as capture and restore see it.
+ *
+ * Either it is a clone, whose main RAM is a private mapping of a base; or it has no base (it
+ * booted by itself) and its main RAM is a memfd of its own, mapped shared.
+ */
+#ifndef TP_SNAPSHOT_MEMORY_H
+#define TP_SNAPSHOT_MEMORY_H
+
+#include "engine/guest.h"
+#include "snapshot/base.h"
+#include "snapshot/procmem.h"
+
+/* Belongs to whoever has the guest; one thread at a time. */
+struct tp_memory {
+	struct tp_base *base; /* counted; NULL: no base */
+	int ram_fd;	      /* without a base: main RAM; else -1 */
+	uint64_t ram_pages;
+
+	/* Clones only. */
+	struct torpor_error *denied; /* why the process can't be looked into; NULL: it can */
+	struct tp_mapping mapping;   /* of main RAM, if not denied */
+	uint8_t *small;		   /* what the small blocks held after loading; NULL: as the base */
+	uint64_t *small_addresses; /* of each small block; NULL: not located yet */
+};
+
+/*
+ * Looks a fresh clone of BASE over: where its RAM is mapped, and whether this process may read and
+ * write it. Lack of rights is no failure: `denied` says why, and the stream path is left.
+ */
+struct torpor_error *tp_memory_init_clone(
+	struct tp_memory *memory, struct tp_guest *guest, struct tp_base *base) TP_MUST_USE;
+
+/* For a guest that maps RAM_FD, which is taken, shared. */
+void tp_memory_init_own(struct tp_memory *memory, int ram_fd, uint64_t ram_bytes);
+
+void tp_memory_deinit(struct tp_memory *memory);
+static inline void tp_memory_deinit_cleanup_(struct tp_memory *memory)
+{
+	tp_memory_deinit(memory);
+}
+#define TP_MEMORY __attribute__((cleanup(tp_memory_deinit_cleanup_)))
+
+/*
+ * Finds the small blocks in the clone's process, so that capture can read them; done at most once.
+ * UNSUPPORTED where this QEMU doesn't let them be found: stream is left.
+ */
+struct torpor_error *tp_memory_locate_small(
+	struct tp_memory *memory, struct tp_guest *guest, const struct tp_call *call) TP_MUST_USE;
+
+#endif

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A guest's state besides main RAM: the small RAM blocks and the devices.
+ *
+ * A guest whose main RAM lies in a file of ours (mapped shared) gives it all by a `migrate` with
+ * x-ignore-shared; and every guest takes it all in one composed stream.
+ */
+#ifndef TP_SNAPSHOT_STATE_H
+#define TP_SNAPSHOT_STATE_H
+
+#include "base/call.h"
+#include "engine/guest.h"
+#include "snapshot/stream.h"
+#include "storage/image.h"
+
+struct tp_state {
+	struct tp_ram_block *blocks; /* main RAM first, the others in the stream's order */
+	size_t n_blocks;
+	uint8_t *small; /* the content of all but the first, end to end, in whole pages */
+	size_t small_len;
+	void *device; /* device sections, raw */
+	size_t device_len;
+};
+
+void tp_state_deinit(struct tp_state *state);
+static inline void tp_state_deinit_cleanup_(struct tp_state *state)
+{
+	tp_state_deinit(state);
+}
+#define TP_STATE __attribute__((cleanup(tp_state_deinit_cleanup_)))
+
+/*
+ * Takes the state of a stopped guest that has RAM_BYTES of main RAM mapped shared. The guest stays
+ * stopped and can go on with `cont`.
+ */
+struct torpor_error *tp_state_take(struct tp_guest *guest, uint64_t ram_bytes,
+	const struct tp_call *call, struct tp_state *state_out) TP_MUST_USE;
+
+/*
+ * Loads small blocks and devices into a guest that waits for them (-incoming). Main RAM must be
+ * in place already: virtio devices read their rings from it as they are loaded. All-zero pages
+ * aren't sent, since a new process's blocks are zero. The guest is paused then.
+ */
+struct torpor_error *tp_state_load(struct tp_guest *guest, const char *machine_type,
+	const struct tp_state *state, const struct tp_call *call) TP_MUST_USE;
+
+/* Pieces of composing, for the stream path, which puts main RAM into the same stream. */
+
+/* A table of RAM blocks as the stream codec takes it; the caller's to free. */
+struct tp_stream_block *tp_state_stream_blocks(
+	const struct tp_ram_block *blocks, size_t n) TP_MUST_USE;
+
+/* The small blocks' pages that aren't zero; the first small block is FIRST_INDEX in the stream. */
+struct torpor_error *tp_state_put_small(
+	struct tp_stream_writer *w, const struct tp_state *state, size_t first_index) TP_MUST_USE;
+
+#endif
