@@ -21,19 +21,19 @@ enum torpor_errc {
 	TORPOR_E_INVALID = 1, /* the request itself makes no sense */
 	TORPOR_E_NOT_FOUND,   /* the object named doesn't exist */
 	TORPOR_E_EXISTS,      /* the object named exists already */
-	TORPOR_E_BUSY,        /* the object can't do this in its present state */
+	TORPOR_E_BUSY,	      /* the object can't do this in its present state */
 	TORPOR_E_TIMEOUT,     /* the deadline passed */
 	TORPOR_E_CANCELLED,   /* the caller cancelled */
-	TORPOR_E_NOMEM,       /* not enough memory */
+	TORPOR_E_NOMEM,	      /* not enough memory */
 	TORPOR_E_NOSPACE,     /* not enough room on the disk */
-	TORPOR_E_IO,          /* the system failed to read or write */
+	TORPOR_E_IO,	      /* the system failed to read or write */
 	TORPOR_E_CORRUPT,     /* stored data is damaged */
 	TORPOR_E_MISMATCH,    /* sound data, but not for this template, machine or QEMU */
 	TORPOR_E_UNSUPPORTED, /* this host or this QEMU can't do it */
 	TORPOR_E_DENIED,      /* rights are missing */
-	TORPOR_E_QEMU,        /* QEMU refused, or ended when it shouldn't have */
-	TORPOR_E_GUEST,       /* the guest did not answer, or answered nonsense */
-	TORPOR_E_LIMIT,       /* a configured bound was reached */
+	TORPOR_E_QEMU,	      /* QEMU refused, or ended when it shouldn't have */
+	TORPOR_E_GUEST,	      /* the guest did not answer, or answered nonsense */
+	TORPOR_E_LIMIT,	      /* a configured bound was reached */
 	TORPOR_E_INTERNAL,    /* a defect in Torpor */
 };
 

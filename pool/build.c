@@ -1,0 +1,481 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Building a template: choose the machine, boot it, wait until it is ready, freeze it, store it.
+ *
+ * It is built in a hidden directory that this process holds a lock on, and gets its name by a
+ * rename once it is complete and durable; what a crash leaves is swept at the next opening.
+ */
+#include "pool/build.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/mem.h"
+#include "engine/accel.h"
+#include "engine/agent.h"
+#include "engine/helper.h"
+#include "engine/inspect.h"
+#include "pool/console.h"
+
+#define DEFAULT_MEMORY (256 * TP_MIB)
+#define MIN_MEMORY     (16 * TP_MIB)
+#define AGENT_PATIENCE (15 * TP_NSEC_PER_SEC) /* for the second of helper and agent */
+#define WARM_UP_COUNT  3
+
+struct build {
+	struct torpor_engine *engine;
+	const struct torpor_template_spec *spec;
+	const struct tp_call *call;
+	torpor_progress_fn *progress;
+	void *progress_data;
+	struct torpor_template_report report;
+	struct tp_record record;
+	int dir_fd; /* of the hidden directory; locked */
+	char *dir_name;
+	struct tp_console *console;
+	struct tp_guest *guest;
+	struct tp_helper *helper;
+	int ram_fd;
+};
+
+static void say(struct build *b, const char *stage, const char *line)
+{
+	if (b->progress)
+		b->progress(b->progress_data, stage, line);
+}
+
+/* --- What is to be built --- */
+
+static struct torpor_error *check_spec(const struct torpor_template_spec *spec)
+{
+	uint64_t memory = spec->memory ? spec->memory : DEFAULT_MEMORY;
+
+	if (!spec->name || !tp_guest_name_ok(spec->name))
+		return tp_error_hint(tp_error(TORPOR_E_INVALID, "build template", spec->name,
+					     "this can't be a name"),
+			"Names are 1 to 64 of A-Z a-z 0-9 . _ - and start with a letter or digit.");
+	if (!spec->kernel)
+		return tp_error(
+			TORPOR_E_INVALID, "build template", spec->name, "no kernel was given");
+	if (memory < MIN_MEMORY || memory > TP_CONFIG_MEMORY_MAX || memory % TP_MIB)
+		return tp_error(TORPOR_E_INVALID, "build template", spec->name,
+			"memory must be 16 MiB to 1 TiB, in whole MiB");
+	if (spec->vcpus > TP_CONFIG_VCPUS_MAX)
+		return tp_error(TORPOR_E_INVALID, "build template", spec->name,
+			"vcpus must be 1 to %u", TP_CONFIG_VCPUS_MAX);
+	return NULL;
+}
+
+/*
+ * What a Linux guest needs on its command line where none was given. Under TCG microvm has no clock
+ * that Linux could calibrate its own by, and hangs trying.
+ */
+static const char *command_line(
+	const struct torpor_template_spec *spec, const struct tp_guest_config *config)
+{
+	if (spec->append)
+		return spec->append;
+	if (config->machine == TP_MACHINE_MICROVM && config->accel == TP_ACCEL_TCG)
+		return "console=ttyS0 quiet panic=-1 tsc_early_khz=1000000 no_timer_check";
+	return "console=ttyS0 quiet panic=-1";
+}
+
+/* Asks QEMU what the machine, the CPU model and its own version are called under ACCEL. */
+static struct torpor_error *resolve(struct build *b, enum tp_accel accel)
+{
+	const struct torpor_template_spec *spec = b->spec;
+	struct tp_guest_config *config = &b->record.guest;
+	struct tp_direct_options options = tp_engine_direct_options(b->engine);
+	TP_CLEANUP(tp_inspector_end) struct tp_inspector *inspector = NULL;
+	TP_FREE char *machine_type = NULL;
+	TP_FREE char *cpu_model = tp_strdup(spec->cpu);
+
+	TP_TRY(tp_inspector_start(&options, accel, b->call, &inspector));
+	TP_TRY(tp_inspect_machine(
+		inspector, tp_machine_name(config->machine), b->call, &machine_type));
+	if (!cpu_model)
+		TP_TRY(tp_inspect_cpu(inspector, b->call, &cpu_model));
+	free(config->machine_type);
+	free(config->cpu_model);
+	free(config->qemu_version);
+	config->machine_type = TP_TAKE(machine_type);
+	config->cpu_model = TP_TAKE(cpu_model);
+	config->qemu_version = tp_strdup(tp_inspect_version(inspector));
+	config->accel = accel;
+	return NULL;
+}
+
+/* KVM if it is shown to run this kernel; the reason if it doesn't, NULL if it does. */
+static struct torpor_error *try_kvm(struct build *b, char **why_not_out)
+{
+	TP_FREE char *cache = tp_asprintf("%s/accel.json", b->engine->state_dir);
+	TP_CLEANUP(tp_accel_result_deinit) struct tp_accel_result result = {0};
+	struct tp_accel_probe probe = {
+		.config = &b->record.guest,
+		.kernel = b->spec->kernel,
+		.initrd = b->spec->initrd,
+		.append = b->spec->append,
+	};
+
+	struct torpor_error *err = resolve(b, TP_ACCEL_KVM);
+	if (err && torpor_error_code(err) == TORPOR_E_QEMU) {
+		*why_not_out = tp_strdup(torpor_error_message(err));
+		torpor_error_free(err);
+		return NULL;
+	}
+	if (err)
+		return err;
+	TP_TRY(tp_accel_prove(
+		b->engine->launcher, b->engine->qemu, &probe, cache, b->call, &result));
+	*why_not_out = result.ok ? NULL : TP_TAKE(result.why_not);
+	return NULL;
+}
+
+static struct torpor_error *choose_accel(struct build *b)
+{
+	const char *wanted = b->spec->accel ? b->spec->accel : "auto";
+	TP_FREE char *why_not = NULL;
+	enum tp_accel accel;
+
+	if (tp_accel_from_name(wanted, &accel))
+		return resolve(b, accel);
+	if (strcmp(wanted, "auto") != 0)
+		return tp_error(TORPOR_E_INVALID, "build template", b->spec->name,
+			"the accelerator is auto, kvm or tcg, not \"%s\"", wanted);
+	say(b, "probe", "trying whether kvm runs this kernel (10 s at most)");
+	TP_TRY(try_kvm(b, &why_not));
+	if (!why_not) {
+		say(b, "probe", "kvm works");
+		return NULL;
+	}
+	TP_FREE char *line = tp_asprintf("tcg, since kvm doesn't do: %s", why_not);
+	say(b, "probe", line);
+	return resolve(b, TP_ACCEL_TCG);
+}
+
+static struct torpor_error *choose_machine(struct build *b)
+{
+	const struct torpor_template_spec *spec = b->spec;
+	const char *machine = spec->machine ? spec->machine : "pc";
+	struct tp_guest_config *config = &b->record.guest;
+	uint64_t start = tp_now_ns();
+
+	if (!tp_machine_from_name(machine, &config->machine))
+		return tp_error(TORPOR_E_INVALID, "build template", spec->name,
+			"the machine is pc or microvm, not \"%s\"", machine);
+	config->memory_bytes = spec->memory ? spec->memory : DEFAULT_MEMORY;
+	config->vcpus = spec->vcpus ? spec->vcpus : 1;
+	config->channels = true;
+	TP_TRY(choose_accel(b));
+	b->record.template_name = tp_strdup(spec->name);
+	b->record.append = tp_strdup(command_line(spec, config));
+	b->report.probe_ns = tp_now_ns() - start;
+	return NULL;
+}
+
+/* --- The directory --- */
+
+static struct torpor_error *make_dir(struct build *b)
+{
+	b->dir_name = tp_engine_guest_name(b->engine, "." TEMPLATE_PART_PREFIX "build");
+	if (mkdirat(b->engine->templates_fd, b->dir_name, 0700) < 0)
+		return tp_error_errno(errno, "make directory", b->dir_name);
+	b->dir_fd =
+		openat(b->engine->templates_fd, b->dir_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (b->dir_fd < 0)
+		return tp_error_errno(errno, "open directory", b->dir_name);
+	if (flock(b->dir_fd, LOCK_EX | LOCK_NB) < 0)
+		return tp_error_errno(errno, "lock directory", b->dir_name);
+	return NULL;
+}
+
+static struct torpor_error *copy_file(struct build *b, const char *path, const char *name)
+{
+	TP_FD int from = open(path, O_RDONLY | O_CLOEXEC);
+	TP_FD int to = -1;
+	struct stat st;
+
+	if (from < 0 || fstat(from, &st) < 0)
+		return tp_error_errno(errno, "open", path);
+	if (!S_ISREG(st.st_mode))
+		return tp_error(TORPOR_E_INVALID, "copy", path, "it isn't a regular file");
+	to = openat(b->dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (to < 0)
+		return tp_error_errno(errno, "make", name);
+	for (off_t at = 0; at < st.st_size;) {
+		TP_TRY(tp_call_check(b->call, "copy", path));
+		ssize_t n = sendfile(to, from, &at, (size_t)(16 * TP_MIB));
+		if (n < 0)
+			return tp_error_errno(errno, "copy", path);
+		if (n == 0)
+			break;
+	}
+	if (fsync(to) < 0)
+		return tp_error_errno(errno, "sync", name);
+	return NULL;
+}
+
+static struct torpor_error *copy_boot_files(struct build *b)
+{
+	TP_TRY(copy_file(b, b->spec->kernel, TEMPLATE_KERNEL));
+	return b->spec->initrd ? copy_file(b, b->spec->initrd, TEMPLATE_INITRD) : NULL;
+}
+
+/* --- Booting --- */
+
+static struct torpor_error *start(struct build *b)
+{
+	const struct torpor_template_spec *spec = b->spec;
+	TP_FREE char *name = tp_engine_guest_name(b->engine, "build");
+	struct tp_guest_spec guest = {
+		.config = &b->record.guest,
+		.name = name,
+		.role = TP_ROLE_BOOT,
+		.kernel = spec->kernel,
+		.initrd = spec->initrd,
+		.append = b->record.append,
+		.ram_shared = true,
+	};
+
+	TP_TRY(tp_memfd("torpor-base", b->record.guest.memory_bytes, &b->ram_fd));
+	TP_TRY(tp_console_new(b->progress, b->progress_data, spec->ready_line, &b->console));
+	guest.ram_fd = b->ram_fd;
+	guest.console_fd = tp_console_fd(b->console);
+	TP_TRY(tp_launcher_start(b->engine->launcher, &guest, b->call, &b->guest));
+	tp_console_close_writer(b->console);
+	b->helper = tp_helper_new(tp_guest_take_helper_fd(b->guest));
+	return NULL;
+}
+
+/* Whether the failure says no more than that nobody has answered yet. */
+static bool is_timeout(const struct torpor_error *err)
+{
+	return err && torpor_error_code(err) == TORPOR_E_TIMEOUT;
+}
+
+/*
+ * Waits for the first sign: of the helper, which says hello by itself, or of the agent, which
+ * answers what was written to its port before it listened, or the ready line. Or the guest's end.
+ */
+static struct torpor_error *wait_for_sign(struct build *b)
+{
+	struct pollfd fds[] = {
+		{.fd = tp_helper_fd(b->helper), .events = POLLIN},
+		{.fd = tp_agent_fd(tp_guest_agent(b->guest)), .events = POLLIN},
+		{.fd = tp_console_ready_fd(b->console), .events = POLLIN},
+		{.fd = tp_guest_pidfd(b->guest), .events = POLLIN},
+	};
+
+	if (b->spec->ready_line)
+		fds[0].fd = fds[1].fd = -1;
+	else
+		TP_TRY(tp_agent_knock(tp_guest_agent(b->guest), b->call));
+	TP_TRY(tp_wait_fds(
+		fds, TP_ARRAY_LEN(fds), b->call, "wait for guest of template", b->spec->name));
+	if (fds[3].revents) {
+		TP_CLEANUP(tp_guest_exit_deinit) struct tp_guest_exit how = {0};
+		TP_TRY(tp_guest_exit_reason(b->guest, &how));
+		return tp_error(TORPOR_E_GUEST, "boot template", b->spec->name,
+			"the guest ended (%s) %s",
+			how.shutdown_reason ? how.shutdown_reason : "QEMU died", how.output_tail);
+	}
+	return NULL;
+}
+
+/* Finds out who answers. With a ready line nobody has to. */
+static struct torpor_error *meet(struct build *b)
+{
+	struct tp_agent *agent = tp_guest_agent(b->guest);
+	struct tp_call patient = tp_call_bounded(b->call, AGENT_PATIENCE);
+	struct tp_helper_pong pong;
+
+	struct torpor_error *err = tp_helper_ping(b->helper, &patient, &pong);
+	b->record.helper = !err;
+	if (err && !is_timeout(err))
+		return err;
+	torpor_error_free(err);
+	patient = tp_call_bounded(b->call, AGENT_PATIENCE);
+	err = tp_agent_ping(agent, &patient);
+	b->record.agent = !err;
+	if (err && !is_timeout(err))
+		return err;
+	torpor_error_free(err);
+	return tp_call_check(b->call, "wait for guest of template", b->spec->name);
+}
+
+/*
+ * Lets helper and agent go through their motions once, so that what they touch doing so is part of
+ * the template and not of every clone.
+ */
+static struct torpor_error *warm_up(struct build *b)
+{
+	static const char *const argv[] = {"true", NULL};
+	struct tp_exec exec = {.argv = argv};
+	struct tp_exec_result result;
+	struct tp_helper_pong pong;
+
+	for (int i = 0; i < WARM_UP_COUNT; i++) {
+		if (b->record.helper) {
+			TP_TRY(tp_helper_ping(b->helper, b->call, &pong));
+			TP_TRY(tp_helper_exec(b->helper, &exec, b->call, &result));
+		}
+		if (b->record.agent)
+			TP_TRY(tp_agent_ping(tp_guest_agent(b->guest), b->call));
+	}
+	return NULL;
+}
+
+static struct torpor_error *boot(struct build *b)
+{
+	uint64_t started = tp_now_ns();
+
+	say(b, "boot", "starting QEMU");
+	TP_TRY(start(b));
+	TP_TRY(wait_for_sign(b));
+	if (!b->spec->ready_line)
+		TP_TRY(meet(b));
+	b->report.boot_ns = tp_now_ns() - started;
+	b->record.boot_ns = b->report.boot_ns;
+	return NULL;
+}
+
+/* A boot that failed is explained by what the guest wrote last. */
+static struct torpor_error *explain(struct build *b, struct torpor_error *err)
+{
+	if (!err || !b->console)
+		return err;
+	TP_FREE char *tail = tp_console_tail(b->console);
+	if (!*tail)
+		return tp_error_hint(err, "The guest wrote nothing to its serial console: is this "
+					  "a kernel for x86-64, "
+					  "and does its command line have console=ttyS0?");
+	return tp_error_hint(err,
+		"The guest must start torpor-helper or qemu-guest-agent. Its console ended with: "
+		"%s",
+		tail);
+}
+
+/* --- Storing --- */
+
+static struct torpor_error *store(struct build *b, struct tp_base *base)
+{
+	struct torpor_engine *engine = b->engine;
+	const char *name = b->spec->name;
+	uint64_t started = tp_now_ns();
+	struct tp_image_stats stats;
+	struct tp_image_writer_options options = {
+		.dirfd = b->dir_fd,
+		.name = TEMPLATE_IMAGE,
+		.workers = engine->workers,
+		.staging = engine->staging,
+		.level = engine->zstd_level,
+	};
+
+	say(b, "save", "compressing and writing");
+	TP_TRY(tp_base_save(base, options, b->call, &stats));
+	unsigned int flags = b->spec->replace ? RENAME_EXCHANGE : RENAME_NOREPLACE;
+	if (renameat2(engine->templates_fd, b->dir_name, engine->templates_fd, name, flags) < 0) {
+		bool first = b->spec->replace && errno == ENOENT;
+		if (!first || renameat2(engine->templates_fd, b->dir_name, engine->templates_fd,
+				      name, RENAME_NOREPLACE) < 0)
+			return tp_error_errno(errno, "store template", name);
+		flags = RENAME_NOREPLACE;
+	}
+	if (flags == RENAME_NOREPLACE)
+		b->dir_fd = tp_close(b->dir_fd); /* nothing hidden is left */
+	if (fsync(engine->templates_fd) < 0)
+		return tp_error_errno(errno, "sync", "templates");
+	b->report.save_ns = tp_now_ns() - started;
+	b->report.image_bytes = stats.file_bytes;
+	return NULL;
+}
+
+static struct torpor_error *freeze(struct build *b, struct tp_base **base_out)
+{
+	uint64_t started = tp_now_ns();
+
+	say(b, "freeze", "taking its state");
+	b->helper = tp_helper_free(b->helper);
+	TP_TRY(tp_base_freeze(TP_TAKE(b->guest), TP_TAKE_FD(b->ram_fd), &b->record,
+		b->engine->workers, b->call, base_out));
+	b->report.freeze_ns = tp_now_ns() - started;
+	return NULL;
+}
+
+/* --- All of it --- */
+
+static struct torpor_error *already_there(struct build *b)
+{
+	if (b->spec->replace || faccessat(b->engine->templates_fd, b->spec->name, F_OK, 0) < 0)
+		return NULL;
+	return tp_error_hint(tp_error(TORPOR_E_EXISTS, "build template", b->spec->name,
+				     "there is one of that name"),
+		"Choose another name, remove it with `torpor template rm %s`, or use --replace.",
+		b->spec->name);
+}
+
+static struct torpor_error *build(struct build *b, struct tp_base **base_out)
+{
+	TP_TRY(already_there(b));
+	TP_TRY(make_dir(b));
+	TP_TRY(copy_boot_files(b));
+	TP_TRY(choose_machine(b));
+	TP_TRY(explain(b, boot(b)));
+	TP_TRY(warm_up(b));
+	TP_TRY(freeze(b, base_out));
+	struct torpor_error *err = store(b, *base_out);
+	if (err)
+		*base_out = tp_base_unref(*base_out);
+	return err;
+}
+
+static void build_deinit(struct build *b)
+{
+	tp_helper_free(b->helper);
+	tp_guest_free(b->guest);
+	tp_console_free(b->console);
+	tp_close(b->ram_fd);
+	/* Holding a lock still means that something hidden is left: a failure, or the replaced one.
+	 */
+	if (b->dir_fd >= 0)
+		tp_error_log(tp_template_remove_dir(b->engine, b->dir_name));
+	tp_close(b->dir_fd);
+	free(b->dir_name);
+	tp_record_deinit(&b->record);
+}
+
+struct torpor_error *torpor_template_build(struct torpor_engine *engine,
+	const struct torpor_template_spec *spec, torpor_progress_fn *progress, void *progress_data,
+	const struct torpor_call *public_call, struct torpor_template_report *report_out,
+	struct torpor_template **template_out)
+{
+	struct tp_call call = tp_call_from(public_call, BUILD_TIMEOUT_NS);
+	struct tp_base *base = NULL;
+	struct build b = {
+		.engine = engine,
+		.spec = spec,
+		.call = &call,
+		.progress = progress,
+		.progress_data = progress_data,
+		.dir_fd = -1,
+		.ram_fd = -1,
+	};
+
+	TP_TRY(check_spec(spec));
+	struct torpor_error *err = build(&b, &base);
+	build_deinit(&b);
+	if (err)
+		return tp_error_in(err, "build template", spec->name);
+	if (report_out)
+		*report_out = b.report;
+	*template_out =
+		tp_template_adopt(engine, spec->name, base, b.report.image_bytes, tp_realtime_ns());
+	return NULL;
+}

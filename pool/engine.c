@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening and closing the engine. */
+#include "pool/engine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "pool/session.h"
+#include "pool/template.h"
+#include "pool/watch.h"
+#include "storage/io.h"
+
+#define DEFAULT_QEMU "qemu-system-x86_64"
+
+static void log_line(void *data, enum tp_log_level level, const char *line)
+{
+	const struct torpor_engine_options *options = data;
+
+	options->log(options->log_data, level, line);
+}
+
+static void set_log(const struct torpor_engine_options *options)
+{
+	static struct torpor_engine_options kept;
+
+	if (!options->log)
+		return;
+	kept = *options;
+	tp_log_set(log_line, &kept);
+}
+
+/* --- The state directory --- */
+
+static char *default_state_dir(void)
+{
+	const char *xdg = getenv("XDG_STATE_HOME");
+	const char *home = getenv("HOME");
+
+	if (geteuid() == 0)
+		return tp_strdup("/var/lib/torpor");
+	if (xdg && xdg[0] == '/')
+		return tp_asprintf("%s/torpor", xdg);
+	return tp_asprintf("%s/.local/state/torpor", home && *home ? home : "/tmp");
+}
+
+/* mkdir -p, private to the user. */
+static struct torpor_error *make_dirs(const char *path)
+{
+	TP_FREE char *part = tp_strdup(path);
+
+	for (char *slash = strchr(part + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		if (mkdir(part, 0700) < 0 && errno != EEXIST)
+			return tp_error_errno(errno, "make directory", part);
+		*slash = '/';
+	}
+	if (mkdir(part, 0700) < 0 && errno != EEXIST)
+		return tp_error_errno(errno, "make directory", part);
+	return NULL;
+}
+
+static struct torpor_error *open_dir(int at, const char *path, int *fd_out)
+{
+	if (at != AT_FDCWD && mkdirat(at, path, 0700) < 0 && errno != EEXIST)
+		return tp_error_errno(errno, "make directory", path);
+	int fd = openat(at, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return tp_error_errno(errno, "open directory", path);
+	*fd_out = fd;
+	return NULL;
+}
+
+static struct torpor_error *open_dirs(struct torpor_engine *engine)
+{
+	TP_TRY(make_dirs(engine->state_dir));
+	TP_TRY(open_dir(AT_FDCWD, engine->state_dir, &engine->state_fd));
+	if (faccessat(engine->state_fd, ".", W_OK | X_OK, AT_EACCESS) < 0)
+		return tp_error_errno(errno, "write to", engine->state_dir);
+	TP_TRY(open_dir(engine->state_fd, "templates", &engine->templates_fd));
+	return open_dir(engine->state_fd, "images", &engine->images_fd);
+}
+
+static struct torpor_error *open_state(struct torpor_engine *engine)
+{
+	struct torpor_error *err = open_dirs(engine);
+
+	return tp_error_hint(tp_error_in(err, "open state directory", engine->state_dir),
+		"Choose a directory that this user can write to, with --state or state_dir.");
+}
+
+/* What a killed process left behind. */
+static struct torpor_error *sweep(struct torpor_engine *engine)
+{
+	unsigned int removed = 0;
+	struct tp_call call = tp_call_within(CLEANUP_TIMEOUT_NS);
+
+	TP_TRY(tp_image_sweep(engine->images_fd, &removed));
+	TP_TRY(tp_template_sweep(engine));
+	return tp_launcher_sweep(engine->launcher, &call);
+}
+
+/* --- Open and close --- */
+
+struct tp_direct_options tp_engine_direct_options(const struct torpor_engine *engine)
+{
+	return (struct tp_direct_options){
+		.qemu = engine->qemu,
+		.exec_helper = engine->exec_helper,
+		.bound = !engine->keep_guests,
+		.run_dir = engine->run_dir,
+	};
+}
+
+static struct torpor_error *start_parts(
+	struct torpor_engine *engine, const struct torpor_engine_options *options)
+{
+	struct tp_direct_options direct = tp_engine_direct_options(engine);
+
+	TP_TRY(tp_direct_launcher_new(&direct, &engine->launcher));
+	TP_TRY(tp_workers_new(options->workers, &engine->workers));
+	TP_TRY(tp_staging_new(options->staging_bytes, &engine->staging));
+	return tp_watcher_new(engine, &engine->watcher);
+}
+
+struct torpor_error *torpor_engine_open(
+	const struct torpor_engine_options *options, struct torpor_engine **engine_out)
+{
+	struct torpor_engine *engine = tp_calloc(1, sizeof(*engine));
+
+	set_log(options);
+	if (options->no_io_uring)
+		tp_io_force_sync(true);
+	engine->state_dir =
+		options->state_dir ? tp_strdup(options->state_dir) : default_state_dir();
+	engine->run_dir = tp_asprintf("%s/run", engine->state_dir);
+	engine->qemu = tp_strdup(options->qemu ? options->qemu : DEFAULT_QEMU);
+	engine->exec_helper = tp_strdup(options->exec_helper);
+	engine->state_fd = engine->templates_fd = engine->images_fd = -1;
+	engine->keep_guests = options->keep_guests;
+	engine->zstd_level = options->zstd_level;
+	engine->capture.path = (enum tp_path)options->path;
+	engine->capture.scan = (enum tp_scan_method)options->scan;
+	pthread_mutex_init(&engine->lock, NULL);
+
+	struct torpor_error *err = open_state(engine);
+	if (!err)
+		err = start_parts(engine, options);
+	if (!err)
+		err = sweep(engine);
+	if (err) {
+		torpor_engine_close(engine);
+		return tp_error_in(err, "open engine", NULL);
+	}
+	*engine_out = engine;
+	return NULL;
+}
+
+struct torpor_engine *torpor_engine_close(struct torpor_engine *engine)
+{
+	if (!engine)
+		return NULL;
+	assert(!engine->sessions && !engine->templates);
+	tp_watcher_free(engine->watcher);
+	tp_launcher_free(engine->launcher);
+	tp_staging_free(engine->staging);
+	tp_workers_free(engine->workers);
+	tp_close(engine->images_fd);
+	tp_close(engine->templates_fd);
+	tp_close(engine->state_fd);
+	pthread_mutex_destroy(&engine->lock);
+	free(engine->qemu);
+	free(engine->exec_helper);
+	free(engine->run_dir);
+	free(engine->state_dir);
+	free(engine);
+	return NULL;
+}
+
+const char *torpor_engine_state_dir(const struct torpor_engine *engine)
+{
+	return engine->state_dir;
+}
+
+char *tp_engine_guest_name(struct torpor_engine *engine, const char *prefix)
+{
+	pthread_mutex_lock(&engine->lock);
+	uint64_t number = engine->next_number++;
+	pthread_mutex_unlock(&engine->lock);
+	return tp_asprintf("%s-%d-%ju", prefix, getpid(), (uintmax_t)number);
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The engine handle: what all templates and sessions of a process share.
+ *
+ * State directory:
+ *   templates/NAME/template   image; beside it kernel and initrd, for guests that reboot
+ *   images/NAME               images of parked sessions, checkpoints
+ *   run/NAME/                 of a running guest; the launcher's
+ *   cache/                    what was found out about this host
+ */
+#ifndef TP_POOL_ENGINE_H
+#define TP_POOL_ENGINE_H
+
+#include <torpor/torpor.h>
+
+#include <pthread.h>
+
+#include "base/call.h"
+#include "engine/direct.h"
+#include "engine/launcher.h"
+#include "snapshot/base.h"
+#include "snapshot/capture.h"
+#include "storage/staging.h"
+#include "storage/workers.h"
+
+#define TEMPLATE_IMAGE	"template"
+#define TEMPLATE_KERNEL "kernel"
+#define TEMPLATE_INITRD "initrd"
+
+/* Default bounds of calls. */
+#define BUILD_TIMEOUT_NS   (120 * TP_NSEC_PER_SEC)
+#define OPEN_TIMEOUT_NS	   (60 * TP_NSEC_PER_SEC)
+#define PARK_TIMEOUT_NS	   (60 * TP_NSEC_PER_SEC)
+#define RESUME_TIMEOUT_NS  (30 * TP_NSEC_PER_SEC)
+#define REBOOT_TIMEOUT_NS  (120 * TP_NSEC_PER_SEC)
+#define PING_TIMEOUT_NS	   (5 * TP_NSEC_PER_SEC)
+#define CLEANUP_TIMEOUT_NS (5 * TP_NSEC_PER_SEC)
+
+struct torpor_engine {
+	/* Constant after opening. */
+	char *state_dir;
+	char *run_dir;
+	int state_fd;
+	int templates_fd;
+	int images_fd;
+	char *qemu;	   /* a path or a name to look up */
+	char *exec_helper; /* or NULL: the default */
+	bool keep_guests;
+	int zstd_level;
+	struct tp_capture_options capture;
+	struct tp_launcher *launcher;
+	struct tp_workers *workers;
+	struct tp_staging *staging;
+	struct tp_watcher *watcher;
+
+	/* By the lock. */
+	pthread_mutex_t lock;
+	struct torpor_template *templates; /* those in use */
+	struct torpor_session *sessions;
+	uint64_t next_number; /* of a shell or boot */
+};
+
+/* "PREFIX-PID-NUMBER": unique among all processes on this state directory. The caller's to free. */
+char *tp_engine_guest_name(struct torpor_engine *engine, const char *prefix) TP_MUST_USE;
+
+/* How QEMU is run, for the launcher and for asking it. Valid as long as ENGINE. */
+struct tp_direct_options tp_engine_direct_options(const struct torpor_engine *engine);
+
+/* The call as everything inside takes it; DEFAULT_NS where CALL gives no bound. */
+struct tp_call tp_call_from(const struct torpor_call *call, uint64_t default_ns);
+
+#endif

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Commands in the guest, and signs of life. */
+#include <errno.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "engine/agent.h"
+#include "pool/session.h"
+#include "pool/turn.h"
+
+/* --- Through the helper: streamed --- */
+
+static struct torpor_error *give_output(void *data, int stream, const void *bytes, size_t len)
+{
+	const struct torpor_exec *exec = data;
+
+	exec->output(exec->output_data, stream, bytes, len);
+	return NULL;
+}
+
+static struct torpor_error *exec_helper(struct torpor_session *session,
+	const struct torpor_exec *exec, const struct tp_call *call,
+	struct torpor_exec_result *result_out)
+{
+	struct tp_exec_result result;
+	struct tp_exec inner = {
+		.argv = exec->argv,
+		.env = exec->env,
+		.cwd = exec->cwd,
+		.kill_on_cancel = exec->kill_on_cancel,
+		.has_stdin_fd = exec->has_stdin,
+		.stdin_fd = exec->stdin_fd,
+		.sink = exec->output ? give_output : NULL,
+		.data = (void *)exec,
+	};
+
+	TP_TRY(tp_helper_exec(session->helper, &inner, call, &result));
+	*result_out =
+		(struct torpor_exec_result){.exited = !result.signaled, .status = result.value};
+	return NULL;
+}
+
+/* --- Through the agent: whole output at the end, no input, no environment --- */
+
+static struct torpor_error *exec_agent(struct torpor_session *session,
+	const struct torpor_exec *exec, const struct tp_call *call,
+	struct torpor_exec_result *result_out)
+{
+	TP_AGENT_EXIT struct tp_agent_exit how = {0};
+
+	if (exec->has_stdin || exec->env || exec->cwd)
+		return tp_error_hint(
+			tp_error(TORPOR_E_UNSUPPORTED, "run a command in",
+				session->record.session_name,
+				"without Torpor's helper there is no input, environment or "
+				"directory for it"),
+			"Build the template from a guest that runs torpor-helper.");
+	TP_TRY(tp_agent_run(tp_guest_agent(session->guest), exec->argv, call, &how));
+	if (exec->output && how.out_len > 0)
+		exec->output(exec->output_data, 1, how.out, how.out_len);
+	if (exec->output && how.err_len > 0)
+		exec->output(exec->output_data, 2, how.err, how.err_len);
+	*result_out = (struct torpor_exec_result){
+		.exited = how.signal == 0, .status = how.signal ? how.signal : how.status};
+	return NULL;
+}
+
+/* --- Both --- */
+
+static struct torpor_error *exec_any(struct torpor_session *session, const struct torpor_exec *exec,
+	const struct tp_call *call, struct torpor_exec_result *result_out)
+{
+	if (session->helper)
+		return exec_helper(session, exec, call, result_out);
+	if (session->record.agent)
+		return exec_agent(session, exec, call, result_out);
+	return tp_error(TORPOR_E_UNSUPPORTED, "run a command in", session->record.session_name,
+		"its guest has neither Torpor's helper nor qemu-guest-agent");
+}
+
+/* A descriptor that is readable once either is; the caller's to close. A_FD may be -1. */
+static struct torpor_error *either(int a_fd, int b_fd, int *fd_out)
+{
+	TP_FD int fd = epoll_create1(EPOLL_CLOEXEC);
+	struct epoll_event event = {.events = EPOLLIN};
+
+	if (fd < 0 || epoll_ctl(fd, EPOLL_CTL_ADD, b_fd, &event) < 0 ||
+		(a_fd >= 0 && epoll_ctl(fd, EPOLL_CTL_ADD, a_fd, &event) < 0))
+		return tp_error_errno(errno, "combine", "cancellations");
+	*fd_out = TP_TAKE_FD(fd);
+	return NULL;
+}
+
+/* Ends with the call, and also when a park or destroy wants the session's turn. */
+static struct torpor_error *exec_interruptible(struct torpor_session *session,
+	const struct torpor_exec *exec, const struct tp_call *call,
+	struct torpor_exec_result *result_out)
+{
+	TP_FD int cancel_fd = -1;
+	struct tp_call inner = *call;
+
+	TP_TRY(tp_session_require(session, TORPOR_SESSION_RUNNING, "run a command in"));
+	TP_TRY(either(call->cancel_fd, tp_turn_wanted_fd(session->turn), &cancel_fd));
+	inner.cancel_fd = cancel_fd;
+	struct torpor_error *err = exec_any(session, exec, &inner, result_out);
+	if (err && torpor_error_code(err) == TORPOR_E_CANCELLED && tp_turn_wanted(session->turn)) {
+		torpor_error_free(err);
+		return tp_error(TORPOR_E_BUSY, "run a command in", session->record.session_name,
+			"the session is being parked or ended; the command was left running");
+	}
+	return err;
+}
+
+struct torpor_error *torpor_session_exec(struct torpor_session *session,
+	const struct torpor_exec *exec, const struct torpor_call *public_call,
+	struct torpor_exec_result *result_out)
+{
+	struct tp_call call = tp_call_from(public_call, TP_NO_DEADLINE);
+
+	if (!exec->argv || !exec->argv[0])
+		return tp_error(TORPOR_E_INVALID, "run a command in", session->record.session_name,
+			"no command was given");
+	TP_TRY(tp_turn_take(session->turn, &call, session->record.session_name));
+	struct torpor_error *err = exec_interruptible(session, exec, &call, result_out);
+	tp_turn_give(session->turn);
+	return err;
+}
+
+static struct torpor_error *ping(struct torpor_session *session, const struct tp_call *call,
+	struct torpor_ping_report *report)
+{
+	struct tp_helper_pong pong;
+
+	TP_TRY(tp_session_require(session, TORPOR_SESSION_RUNNING, "ping"));
+	report->agent = session->record.agent;
+	uint64_t start = tp_now_ns();
+	if (session->record.agent)
+		TP_TRY(tp_agent_ping(tp_guest_agent(session->guest), call));
+	else if (session->helper)
+		TP_TRY(tp_helper_ping(session->helper, call, &pong));
+	else
+		return tp_error(TORPOR_E_UNSUPPORTED, "ping", session->record.session_name,
+			"its guest has neither Torpor's helper nor qemu-guest-agent");
+	uint64_t now = tp_now_ns();
+	report->round_trip_ns = now - start;
+	report->since_resume_ns = now - session->entered_ns;
+	return NULL;
+}
+
+struct torpor_error *torpor_session_ping(struct torpor_session *session,
+	const struct torpor_call *public_call, struct torpor_ping_report *report_out)
+{
+	struct tp_call call = tp_call_from(public_call, PING_TIMEOUT_NS);
+	struct torpor_ping_report report = {0};
+
+	TP_TRY(tp_turn_take(session->turn, &call, session->record.session_name));
+	struct torpor_error *err = ping(session, &call, &report);
+	tp_turn_give(session->turn);
+	if (!err && report_out)
+		*report_out = report;
+	return err;
+}

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Park, checkpoint, resume.
+ *
+ * Until an image is durable a park can be taken back: whatever fails ends in let_run(), and the
+ * guest goes on as if nothing had been asked, with its clock set right.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "engine/control.h"
+#include "pool/session.h"
+#include "pool/turn.h"
+#include "pool/watch.h"
+#include "snapshot/restore.h"
+
+/* Beside the pages: metadata and compressed device state. */
+#define RESERVE_EXTRA (256 * TP_KIB)
+
+/* What a guest needs when it goes on in the same place. */
+#define WAKE_STEPS ((uint32_t)TORPOR_FRESH_CLOCK | (uint32_t)TORPOR_FRESH_RANDOM)
+
+/* --- Into an image --- */
+
+static struct torpor_error *new_writer(struct torpor_session *session, const char *image_name,
+	uint64_t pages, const struct tp_call *call, struct tp_image_writer **writer_out)
+{
+	const struct tp_base *base = session->memory.base;
+	struct torpor_engine *engine = session->engine;
+	struct tp_image_writer_options options = {
+		.dirfd = engine->images_fd,
+		.name = image_name,
+		.base_fd = base ? base->fd : -1,
+		.device_prefix = base ? base->device : NULL,
+		.device_prefix_len = base ? base->device_len : 0,
+		.workers = engine->workers,
+		.staging = engine->staging,
+		.level = engine->zstd_level,
+		/* What the scan found is an upper bound: compression only makes it less. */
+		.reserve_bytes = base ? pages * TP_PAGE_SIZE + RESERVE_EXTRA : RESERVE_EXTRA,
+	};
+
+	return tp_error_hint(tp_image_writer_new(&options, call, writer_out),
+		"The guest runs on. Free disk space under %s.", engine->state_dir);
+}
+
+/* Makes the guest run, whatever state capture left it in, and its clock right. */
+static struct torpor_error *let_run(struct torpor_session *session, uint64_t *resumed_ns_out)
+{
+	struct tp_call call = tp_call_within(CLEANUP_TIMEOUT_NS);
+	uint32_t fresh;
+	int64_t clock_error;
+
+	TP_TRY(tp_session_send_fresh(session, WAKE_STEPS, &call));
+	TP_TRY(tp_guest_cont(session->guest, &call, resumed_ns_out));
+	return tp_session_wait_fresh(session, WAKE_STEPS, &call, &fresh, &clock_error);
+}
+
+/* ERR ended a park or checkpoint; the guest, which may stand still, goes on. */
+static struct torpor_error *take_back(struct torpor_session *session, struct torpor_error *err)
+{
+	return tp_error_first(err, let_run(session, NULL));
+}
+
+static void report_capture(
+	const struct tp_capture *capture, uint64_t staging_bytes, struct torpor_park_report *report)
+{
+	report->captured_ns = capture->captured_ns - capture->stop_ns;
+	report->pages_scanned = capture->pages_scanned;
+	report->device_bytes = capture->device_len;
+	report->staged = capture->pages_scanned * TP_PAGE_SIZE <= staging_bytes;
+	report->path = (enum torpor_path)capture->path;
+	report->scan = (enum torpor_scan)capture->scan;
+}
+
+static struct torpor_error *commit(struct torpor_session *session, const struct tp_capture *capture,
+	struct tp_image_writer *writer, const struct tp_call *call,
+	struct torpor_park_report *report)
+{
+	struct tp_image_stats stats;
+
+	TP_TRY(tp_capture_commit(capture, &session->memory, session->tmpl->base->id,
+		&session->record, writer, call, &stats));
+	report->durable_ns = tp_now_ns() - capture->stop_ns;
+	report->pages = stats.pages_stored;
+	report->image_bytes = stats.file_bytes;
+	return NULL;
+}
+
+struct torpor_error *tp_session_save(struct torpor_session *session, const char *image_name,
+	bool checkpoint, const struct tp_call *call, uint64_t *stop_ns_out,
+	struct torpor_park_report *report)
+{
+	struct torpor_engine *engine = session->engine;
+	TP_CLEANUP(tp_image_writer_free) struct tp_image_writer *writer = NULL;
+	TP_CAPTURE struct tp_capture capture = {0};
+	enum tp_path path;
+	uint64_t pages;
+
+	TP_TRY(tp_capture_prepare(
+		session->guest, &session->memory, &engine->capture, call, &path, &pages));
+	TP_TRY(new_writer(session, image_name, pages, call, &writer));
+	struct torpor_error *err = tp_capture_run(session->guest, &session->memory, path,
+		engine->capture.scan, writer, call, &capture);
+	if (err)
+		return take_back(session, err);
+	report_capture(&capture, tp_staging_usage(engine->staging).limit_bytes, report);
+	*stop_ns_out = capture.stop_ns;
+
+	if (checkpoint) {
+		uint64_t resumed_ns;
+		TP_TRY(let_run(session, &resumed_ns));
+		report->pause_ns = resumed_ns - capture.stop_ns;
+		return commit(session, &capture, writer, call, report);
+	}
+	err = commit(session, &capture, writer, call, report);
+	return err ? take_back(session, err) : NULL;
+}
+
+static void show_image(struct torpor_session *session)
+{
+	char *path = session->info.image_path;
+	size_t room = sizeof(session->info.image_path);
+
+	pthread_mutex_lock(&session->info_lock);
+	if (session->image_path)
+		snprintf(path, room, "%s", session->image_path);
+	else
+		snprintf(path, room, "%s/images/%s", session->engine->state_dir,
+			session->image_name);
+	pthread_mutex_unlock(&session->info_lock);
+}
+
+static struct torpor_error *park(struct torpor_session *session, const struct tp_call *call,
+	struct torpor_park_report *report)
+{
+	const char *name = session->record.session_name;
+	struct tp_call soon = tp_call_within(CLEANUP_TIMEOUT_NS);
+	uint64_t stop_ns;
+
+	TP_TRY(tp_session_require(session, TORPOR_SESSION_RUNNING, "park"));
+	TP_TRY(tp_session_save(session, name, false, call, &stop_ns, report));
+
+	/* Durable: now, and only now, the process may go. There is no way back, so CALL is over. */
+	free(session->image_name);
+	free(session->image_path);
+	session->image_name = tp_strdup(name);
+	session->image_path = NULL;
+	show_image(session);
+	tp_error_log(tp_session_end_guest(session, &soon));
+	report->gone_ns = tp_now_ns() - stop_ns;
+	tp_session_set_state(session, TORPOR_SESSION_PARKED);
+	return NULL;
+}
+
+struct torpor_error *torpor_session_park(struct torpor_session *session,
+	const struct torpor_call *public_call, struct torpor_park_report *report_out)
+{
+	struct tp_call call = tp_call_from(public_call, PARK_TIMEOUT_NS);
+	struct torpor_park_report report = {0};
+
+	TP_TRY(tp_turn_take_urgently(session->turn, &call, session->record.session_name));
+	struct torpor_error *err = park(session, &call, &report);
+	tp_turn_give(session->turn);
+	if (err)
+		return tp_error_in(err, "park session", session->record.session_name);
+	if (report_out)
+		*report_out = report;
+	return NULL;
+}
+
+struct torpor_error *torpor_session_checkpoint(struct torpor_session *session,
+	const char *image_name, const struct torpor_call *public_call,
+	struct torpor_park_report *report_out)
+{
+	struct tp_call call = tp_call_from(public_call, PARK_TIMEOUT_NS);
+	struct torpor_park_report report = {0};
+	uint64_t stop_ns;
+
+	if (!image_name || !tp_guest_name_ok(image_name))
+		return tp_error(TORPOR_E_INVALID, "checkpoint to", image_name,
+			"this can't be an image's name");
+	TP_TRY(tp_turn_take_urgently(session->turn, &call, session->record.session_name));
+	struct torpor_error *err =
+		tp_session_require(session, TORPOR_SESSION_RUNNING, "checkpoint");
+	if (!err)
+		err = tp_session_save(session, image_name, true, &call, &stop_ns, &report);
+	tp_turn_give(session->turn);
+	if (err)
+		return tp_error_in(err, "checkpoint session", session->record.session_name);
+	if (report_out)
+		*report_out = report;
+	return NULL;
+}
+
+/* --- Out of an image --- */
+
+struct torpor_error *tp_session_open_image(
+	struct torpor_session *session, const struct tp_call *call, struct tp_image **image_out)
+{
+	if (session->image_path)
+		return tp_image_open(AT_FDCWD, session->image_path, call, image_out);
+	return tp_image_open(session->engine->images_fd, session->image_name, call, image_out);
+}
+
+struct torpor_error *tp_session_read_record(
+	const struct torpor_session *session, const struct tp_image *image, struct tp_record *out)
+{
+	const char *name = session->record.session_name;
+
+	TP_TRY(tp_record_parse(tp_image_meta(image)->config, name, out));
+	if (!out->is_session)
+		return tp_error(TORPOR_E_MISMATCH, "read image of session", name,
+			"it is a %s image", tp_image_kind_name(tp_image_meta(image)->kind));
+	free(out->session_name);
+	out->session_name = tp_strdup(name);
+	return NULL;
+}
+
+static struct torpor_error *resume(struct torpor_session *session, uint64_t entered_ns,
+	const struct tp_call *call, struct torpor_resume_report *report)
+{
+	TP_CLEANUP(tp_image_close) struct tp_image *image = NULL;
+	TP_RECORD struct tp_record record = {0};
+
+	TP_TRY(tp_session_require(session, TORPOR_SESSION_PARKED, "resume"));
+	TP_TRY(tp_session_open_image(session, call, &image));
+	TP_TRY(tp_session_read_record(session, image, &record));
+	tp_record_deinit(&session->record);
+	session->record = record;
+	record = (struct tp_record){0};
+	return tp_session_wake(session, image, WAKE_STEPS, entered_ns, call, report);
+}
+
+struct torpor_error *torpor_session_resume(struct torpor_session *session,
+	const struct torpor_call *public_call, struct torpor_resume_report *report_out)
+{
+	uint64_t entered_ns = tp_now_ns();
+	struct tp_call call = tp_call_from(public_call, RESUME_TIMEOUT_NS);
+	struct torpor_resume_report report = {0};
+
+	TP_TRY(tp_turn_take(session->turn, &call, session->record.session_name));
+	struct torpor_error *err = resume(session, entered_ns, &call, &report);
+	tp_turn_give(session->turn);
+	if (err)
+		return tp_error_in(err, "resume session", session->record.session_name);
+	if (report_out)
+		*report_out = report;
+	return NULL;
+}

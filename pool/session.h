@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Sessions, from the inside.
+ *
+ *                    start, fork                 open
+ *                        |                         |
+ *                        v        park             v
+ *      +----------->  RUNNING  ------------->   PARKED
+ *      | boots anew     |  ^                       |
+ *      |       resets   |  |        resume         |
+ *   REBOOTING  <--------+  +-----------------------+
+ *      |                |
+ *      | can't boot     | powers off, or its process dies
+ *      +------------->  ENDED
+ *
+ * A checkpoint leaves RUNNING as it is. Every state can be closed or destroyed.
+ */
+#ifndef TP_POOL_SESSION_H
+#define TP_POOL_SESSION_H
+
+#include "engine/helper.h"
+#include "pool/template.h"
+#include "storage/image_reader.h"
+
+struct torpor_session {
+	/* Constant. */
+	struct torpor_engine *engine;
+	struct torpor_template *tmpl; /* counted */
+	struct tp_turn *turn;	      /* calls take turns */
+	uint64_t watch_id;	      /* unique in the process */
+
+	/* By the engine's lock. */
+	struct torpor_session *next;
+	bool ending; /* the watcher's thread works on it */
+
+	/* By whoever has the turn. */
+	struct tp_record record;
+	char *image_name; /* under images/; or NULL */
+	char *image_path; /* of the image to resume from: a path as given, or NULL: image_name's */
+	struct tp_guest *guest;
+	struct tp_memory memory;
+	struct tp_helper *helper;  /* NULL: the guest has none */
+	uint64_t nonce;		   /* of the last request to make it fresh */
+	uint64_t sent_realtime_ns; /* the time in that request */
+	uint64_t entered_ns;	   /* when the last start, resume or fork was entered */
+	char *end_reason;	   /* in ENDED */
+
+	/* By info_lock; written by whoever has the turn. */
+	pthread_mutex_t info_lock;
+	struct torpor_session_info info;
+};
+
+/* Moves the session to STATE; asserts that the drawing above has that arrow. */
+void tp_session_set_state(struct torpor_session *session, enum torpor_session_state state);
+
+enum torpor_session_state tp_session_state(struct torpor_session *session);
+
+/* BUSY unless the session is in STATE, with its reason where it has ended. */
+struct torpor_error *tp_session_require(struct torpor_session *session,
+	enum torpor_session_state state, const char *step) TP_MUST_USE;
+
+/* A new session in PARKED, of TMPL, which is counted up; in the engine's list. EXISTS. */
+struct torpor_error *tp_session_new(struct torpor_template *tmpl, const struct tp_record *record,
+	struct torpor_session **session_out) TP_MUST_USE;
+
+/* Ends the guest, as far as there is one, and forgets its memory and channels. */
+struct torpor_error *tp_session_end_guest(
+	struct torpor_session *session, const struct tp_call *call) TP_MUST_USE;
+
+/*
+ * The record of a new session: FROM's, with the names of SPEC and a machine-id of its own.
+ * INVALID for names that are none.
+ */
+struct torpor_error *tp_session_describe(const struct tp_record *from,
+	const struct torpor_session_spec *spec, struct tp_record *record_out) TP_MUST_USE;
+
+/* A new running session from the template (IMAGE is NULL) or an image of record FROM. */
+struct torpor_error *tp_session_start_from(struct torpor_template *tmpl,
+	const struct tp_image *image, const struct tp_record *from,
+	const struct torpor_session_spec *spec, uint64_t entered_ns, const struct tp_call *call,
+	struct torpor_resume_report *report_out, struct torpor_session **session_out) TP_MUST_USE;
+
+/* --- wake.c: the ways into RUNNING --- */
+
+/*
+ * Loads IMAGE (NULL: the template's state) into a shell or a fresh process and runs it. STEPS are
+ * what is to be made fresh (enum torpor_fresh). ENTERED_NS is when the public call was entered. On
+ * failure no process is left and the session is as before.
+ */
+struct torpor_error *tp_session_wake(struct torpor_session *session, const struct tp_image *image,
+	uint32_t steps, uint64_t entered_ns, const struct tp_call *call,
+	struct torpor_resume_report *report_out) TP_MUST_USE;
+
+/* Boots the guest anew, over RAM of its own: after it reset itself. */
+struct torpor_error *tp_session_boot(
+	struct torpor_session *session, const struct tp_call *call) TP_MUST_USE;
+
+/*
+ * Makes a running guest fresh: its helper, else its agent as far as that can. With SENT the request
+ * was written already (tp_session_send_fresh) and only the answer is waited for.
+ */
+struct torpor_error *tp_session_send_fresh(
+	struct torpor_session *session, uint32_t steps, const struct tp_call *call) TP_MUST_USE;
+struct torpor_error *tp_session_wait_fresh(struct torpor_session *session, uint32_t steps,
+	const struct tp_call *call, uint32_t *fresh_out, int64_t *clock_error_out) TP_MUST_USE;
+
+/* --- park.c --- */
+
+/*
+ * Captures the running guest into images/IMAGE_NAME. With CHECKPOINT it goes on as soon as it is
+ * copied, else it is left stopped for its end. On failure it runs. *STOP_NS_OUT is when `stop` was
+ * sent.
+ */
+struct torpor_error *tp_session_save(struct torpor_session *session, const char *image_name,
+	bool checkpoint, const struct tp_call *call, uint64_t *stop_ns_out,
+	struct torpor_park_report *report) TP_MUST_USE;
+
+/* The image that a parked session would be resumed from. */
+struct torpor_error *tp_session_open_image(struct torpor_session *session,
+	const struct tp_call *call, struct tp_image **image_out) TP_MUST_USE;
+
+/* The session as IMAGE has it, but for the name that it goes by here. */
+struct torpor_error *tp_session_read_record(const struct torpor_session *session,
+	const struct tp_image *image, struct tp_record *record_out) TP_MUST_USE;
+
+#endif

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shells: clones started ahead. */
+#include "base/fd.h"
+#include "base/mem.h"
+#include "pool/template.h"
+
+struct tp_shell *tp_shell_free(struct tp_shell *shell)
+{
+	if (shell) {
+		tp_guest_free(shell->guest);
+		tp_memory_deinit(&shell->memory);
+		free(shell);
+	}
+	return NULL;
+}
+
+struct torpor_error *tp_shell_start(
+	struct torpor_template *tmpl, const struct tp_call *call, struct tp_shell **shell_out)
+{
+	struct torpor_engine *engine = tmpl->engine;
+	TP_FREE char *name = tp_engine_guest_name(engine, "shell");
+	TP_CLEANUP(tp_shell_free) struct tp_shell *shell = tp_calloc(1, sizeof(*shell));
+	struct tp_guest_spec spec = {
+		.config = &tmpl->base->record.guest,
+		.name = name,
+		.role = TP_ROLE_INCOMING,
+		.ram_fd = tmpl->base->fd,
+		.ram_shared = false,
+		.console_fd = -1,
+	};
+
+	shell->memory.ram_fd = -1;
+	TP_TRY(tp_launcher_start(engine->launcher, &spec, call, &shell->guest));
+	TP_TRY(tp_memory_init_clone(&shell->memory, shell->guest, tmpl->base));
+	*shell_out = TP_TAKE(shell);
+	return NULL;
+}
+
+struct torpor_error *tp_shell_take(struct torpor_template *tmpl, const struct tp_call *call,
+	bool *waited_out, struct tp_shell **shell_out)
+{
+	pthread_mutex_lock(&tmpl->engine->lock);
+	struct tp_shell *shell = tmpl->shells;
+	if (shell) {
+		tmpl->shells = shell->next;
+		tmpl->shell_count--;
+	}
+	pthread_mutex_unlock(&tmpl->engine->lock);
+
+	*waited_out = shell;
+	if (!shell)
+		return tp_shell_start(tmpl, call, shell_out);
+	shell->next = NULL;
+	*shell_out = shell;
+	return NULL;
+}
+
+void tp_shell_put(struct torpor_template *tmpl, struct tp_shell *shell)
+{
+	pthread_mutex_lock(&tmpl->engine->lock);
+	shell->next = tmpl->shells;
+	tmpl->shells = shell;
+	tmpl->shell_count++;
+	pthread_mutex_unlock(&tmpl->engine->lock);
+}
+
+struct torpor_error *tp_shell_start_own(struct torpor_engine *engine,
+	const struct tp_guest_config *config, const struct tp_call *call,
+	struct tp_shell **shell_out)
+{
+	TP_FREE char *name = tp_engine_guest_name(engine, "own");
+	TP_CLEANUP(tp_shell_free) struct tp_shell *shell = tp_calloc(1, sizeof(*shell));
+	TP_FD int ram_fd = -1;
+
+	shell->memory.ram_fd = -1;
+	TP_TRY(tp_memfd("torpor-ram", config->memory_bytes, &ram_fd));
+	struct tp_guest_spec spec = {
+		.config = config,
+		.name = name,
+		.role = TP_ROLE_INCOMING,
+		.ram_fd = ram_fd,
+		.ram_shared = true,
+		.console_fd = -1,
+	};
+	TP_TRY(tp_launcher_start(engine->launcher, &spec, call, &shell->guest));
+	tp_memory_init_own(&shell->memory, TP_TAKE_FD(ram_fd), config->memory_bytes);
+	*shell_out = TP_TAKE(shell);
+	return NULL;
+}
+
+struct torpor_error *torpor_template_prepare(
+	struct torpor_template *tmpl, unsigned int count, const struct torpor_call *public_call)
+{
+	struct tp_call call = tp_call_from(public_call, RESUME_TIMEOUT_NS);
+	struct torpor_engine *engine = tmpl->engine;
+
+	for (;;) {
+		pthread_mutex_lock(&engine->lock);
+		bool enough = tmpl->shell_count >= count;
+		pthread_mutex_unlock(&engine->lock);
+		if (enough)
+			return NULL;
+
+		struct tp_shell *shell;
+		TP_TRY(tp_error_in(
+			tp_shell_start(tmpl, &call, &shell), "prepare template", tmpl->name));
+		tp_shell_put(tmpl, shell);
+	}
+}

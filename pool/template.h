@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Templates in use, and their shells.
+ *
+ * One struct torpor_template for each template that a process uses, counted: public handles and
+ * sessions hold it. It holds the base and the shells that wait.
+ */
+#ifndef TP_POOL_TEMPLATE_H
+#define TP_POOL_TEMPLATE_H
+
+#include "pool/engine.h"
+#include "snapshot/memory.h"
+
+/* A clone without state. Belongs to whoever has it. */
+struct tp_shell {
+	struct tp_guest *guest;
+	struct tp_memory memory;
+	struct tp_shell *next; /* the template's */
+};
+
+struct torpor_template {
+	/* Constant. */
+	struct torpor_engine *engine;
+	char *name; /* that it was opened by */
+	struct tp_base *base;
+	uint64_t image_bytes;
+	uint64_t created_ns; /* CLOCK_REALTIME */
+
+	/* By the engine's lock. */
+	struct torpor_template *next;
+	unsigned int refs;
+	struct tp_shell *shells;
+	unsigned int shell_count;
+};
+
+struct torpor_template *tp_template_ref(struct torpor_template *tmpl);
+
+/* The template of that identity, opened by whatever name it is stored under. NOT_FOUND. */
+struct torpor_error *tp_template_open_id(struct torpor_engine *engine,
+	const uint8_t id[TP_IDENTITY_LEN], const char *name_hint, const struct tp_call *call,
+	struct torpor_template **template_out) TP_MUST_USE;
+
+/* Removes templates that were not finished. */
+struct torpor_error *tp_template_sweep(struct torpor_engine *engine) TP_MUST_USE;
+
+/* A file of the template's directory, as a path; the caller's to free. */
+char *tp_template_path(const struct torpor_template *tmpl, const char *file) TP_MUST_USE;
+
+/* --- shell.c --- */
+
+/* Starts a shell. */
+struct torpor_error *tp_shell_start(struct torpor_template *tmpl, const struct tp_call *call,
+	struct tp_shell **shell_out) TP_MUST_USE;
+
+/* Ends its process, if it still has one. Takes NULL. Returns NULL. */
+struct tp_shell *tp_shell_free(struct tp_shell *shell);
+TP_DEFINE_CLEANUP(struct tp_shell *, tp_shell_free)
+
+/* A shell that waits, if there is one, else a new one. *WAITED_OUT says which. */
+struct torpor_error *tp_shell_take(struct torpor_template *tmpl, const struct tp_call *call,
+	bool *waited_out, struct tp_shell **shell_out) TP_MUST_USE;
+
+/* Gives an unused shell back to those that wait. It is taken. */
+void tp_shell_put(struct torpor_template *tmpl, struct tp_shell *shell);
+
+/* A process for a guest without base: empty RAM in a memfd of its own, mapped shared. */
+struct torpor_error *tp_shell_start_own(struct torpor_engine *engine,
+	const struct tp_guest_config *config, const struct tp_call *call,
+	struct tp_shell **shell_out) TP_MUST_USE;
+
+#endif

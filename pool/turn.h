@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Taking turns on a session, with deadline and cancel.
+ *
+ * An eventfd of one token rather than a mutex: waiting for it goes through poll, so that it ends
+ * with the call. Beside it a flag, pollable too, by which an urgent call (park, destroy) tells the
+ * one whose turn it is that it should come to an end.
+ */
+#ifndef TP_POOL_TURN_H
+#define TP_POOL_TURN_H
+
+#include "base/call.h"
+
+struct tp_turn;
+
+struct torpor_error *tp_turn_new(struct tp_turn **turn_out) TP_MUST_USE;
+/* Nobody may have it or wait for it. Takes NULL. Returns NULL. */
+struct tp_turn *tp_turn_free(struct tp_turn *turn);
+TP_DEFINE_CLEANUP(struct tp_turn *, tp_turn_free)
+
+/* Waits for the turn. OBJECT names the session in messages. */
+struct torpor_error *tp_turn_take(
+	struct tp_turn *turn, const struct tp_call *call, const char *object) TP_MUST_USE;
+
+/* The same; while it waits, whoever has the turn is told to make way. */
+struct torpor_error *tp_turn_take_urgently(
+	struct tp_turn *turn, const struct tp_call *call, const char *object) TP_MUST_USE;
+
+void tp_turn_give(struct tp_turn *turn);
+
+/* Whether somebody urgent waits; and a descriptor that is readable while that is so. */
+bool tp_turn_wanted(struct tp_turn *turn);
+int tp_turn_wanted_fd(struct tp_turn *turn);
+
+#endif

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The watcher. */
+#include "pool/watch.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "pool/turn.h"
+
+#define STOP_ID 0 /* of the eventfd that ends the thread; sessions count from 1 */
+
+struct tp_watcher {
+	struct torpor_engine *engine;
+	int epoll_fd;
+	int stop_fd;
+	pthread_t thread;
+	pthread_cond_t idle; /* with the engine's lock: a session's `ending` was cleared */
+};
+
+/* --- When a guest has ended --- */
+
+static void end_session(struct torpor_session *session, const char *reason)
+{
+	struct tp_call call = tp_call_within(CLEANUP_TIMEOUT_NS);
+
+	tp_error_log(tp_session_end_guest(session, &call));
+	free(session->end_reason);
+	session->end_reason = tp_strdup(reason);
+	tp_session_set_state(session, TORPOR_SESSION_ENDED);
+	tp_log(TP_LOG_INFO, "session %s has ended: %s", session->record.session_name, reason);
+}
+
+static void reboot(struct torpor_session *session)
+{
+	struct tp_call call = tp_call_within(REBOOT_TIMEOUT_NS);
+
+	tp_session_set_state(session, TORPOR_SESSION_REBOOTING);
+	tp_error_log(tp_session_end_guest(session, &call));
+	TP_ERROR struct torpor_error *err = tp_session_boot(session, &call);
+	if (err) {
+		TP_FREE char *reason = tp_asprintf(
+			"it reset itself and could not boot anew: %s", torpor_error_message(err));
+		end_session(session, reason);
+		return;
+	}
+	tp_session_set_state(session, TORPOR_SESSION_RUNNING);
+}
+
+static void guest_ended(struct torpor_session *session)
+{
+	struct tp_guest_exit how = {0};
+	struct torpor_error *err = tp_guest_exit_reason(session->guest, &how);
+
+	if (err) {
+		/* It runs after all: this was about an earlier process of the session. */
+		torpor_error_free(err);
+		return;
+	}
+	tp_unwatch(session);
+	if (how.shutdown_reason && strcmp(how.shutdown_reason, "guest-reset") == 0) {
+		reboot(session);
+	} else if (how.shutdown_reason && strcmp(how.shutdown_reason, "guest-shutdown") == 0) {
+		end_session(session, "the guest powered off");
+	} else {
+		TP_FREE char *reason = tp_asprintf("QEMU ended (status 0x%x)%s%s",
+			(unsigned int)how.status, *how.output_tail ? ": " : "", how.output_tail);
+		end_session(session, reason);
+	}
+	tp_guest_exit_deinit(&how);
+}
+
+static void *handle_end(void *data)
+{
+	struct torpor_session *session = data;
+	struct torpor_engine *engine = session->engine;
+	struct tp_call call = tp_call_within(TP_NO_DEADLINE);
+	struct torpor_error *err = tp_turn_take(session->turn, &call, session->record.session_name);
+
+	if (err) {
+		tp_error_log(err);
+	} else {
+		if (session->guest)
+			guest_ended(session);
+		tp_turn_give(session->turn);
+	}
+	pthread_mutex_lock(&engine->lock);
+	session->ending = false;
+	pthread_cond_broadcast(&engine->watcher->idle);
+	pthread_mutex_unlock(&engine->lock);
+	return NULL;
+}
+
+/* --- The thread --- */
+
+static void start_handler(struct tp_watcher *watcher, uint64_t id)
+{
+	struct torpor_session *session;
+	pthread_t thread;
+
+	pthread_mutex_lock(&watcher->engine->lock);
+	for (session = watcher->engine->sessions; session; session = session->next) {
+		if (session->watch_id == id)
+			break;
+	}
+	if (session && !session->ending) {
+		session->ending = pthread_create(&thread, NULL, handle_end, session) == 0;
+		if (session->ending)
+			pthread_detach(thread);
+		else
+			tp_log(TP_LOG_WARNING, "no thread for the end of session %s",
+				session->record.session_name);
+	}
+	pthread_mutex_unlock(&watcher->engine->lock);
+}
+
+static void *watch_thread(void *data)
+{
+	struct tp_watcher *watcher = data;
+	struct epoll_event event;
+
+	for (;;) {
+		int n = epoll_wait(watcher->epoll_fd, &event, 1, -1);
+		if (n < 0 && errno != EINTR)
+			return NULL;
+		if (n < 1)
+			continue;
+		if (event.data.u64 == STOP_ID)
+			return NULL;
+		start_handler(watcher, event.data.u64);
+	}
+}
+
+static int add(struct tp_watcher *watcher, int fd, uint64_t id, uint32_t flags)
+{
+	struct epoll_event event = {.events = EPOLLIN | flags, .data.u64 = id};
+
+	return epoll_ctl(watcher->epoll_fd, EPOLL_CTL_ADD, fd, &event);
+}
+
+struct torpor_error *tp_watcher_new(struct torpor_engine *engine, struct tp_watcher **watcher_out)
+{
+	TP_FD int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	TP_FD int stop_fd = eventfd(0, EFD_CLOEXEC);
+
+	if (epoll_fd < 0 || stop_fd < 0)
+		return tp_error_errno(errno, "make", "watcher");
+	struct tp_watcher *watcher = tp_calloc(1, sizeof(*watcher));
+	watcher->engine = engine;
+	watcher->epoll_fd = epoll_fd;
+	watcher->stop_fd = stop_fd;
+	pthread_cond_init(&watcher->idle, NULL);
+	int errnum = add(watcher, stop_fd, STOP_ID, 0) < 0
+			     ? errno
+			     : pthread_create(&watcher->thread, NULL, watch_thread, watcher);
+	if (errnum) {
+		pthread_cond_destroy(&watcher->idle);
+		free(watcher);
+		return tp_error_errno(errnum, "start", "watcher");
+	}
+	(void)TP_TAKE_FD(epoll_fd);
+	(void)TP_TAKE_FD(stop_fd);
+	*watcher_out = watcher;
+	return NULL;
+}
+
+struct tp_watcher *tp_watcher_free(struct tp_watcher *watcher)
+{
+	uint64_t one = 1;
+
+	if (!watcher)
+		return NULL;
+	ssize_t n = write(watcher->stop_fd, &one, sizeof(one));
+	assert(n == sizeof(one));
+	(void)n;
+	pthread_join(watcher->thread, NULL);
+	pthread_cond_destroy(&watcher->idle);
+	tp_close(watcher->stop_fd);
+	tp_close(watcher->epoll_fd);
+	free(watcher);
+	return NULL;
+}
+
+struct torpor_error *tp_watch(struct torpor_session *session)
+{
+	int fd = tp_guest_pidfd(session->guest);
+
+	/* Once: a pidfd stays readable, and one thread is enough. */
+	if (add(session->engine->watcher, fd, session->watch_id, EPOLLONESHOT) < 0)
+		return tp_error_errno(errno, "watch", session->record.session_name);
+	return NULL;
+}
+
+void tp_unwatch(struct torpor_session *session)
+{
+	/* ENOENT is fine: it wasn't watched. */
+	epoll_ctl(session->engine->watcher->epoll_fd, EPOLL_CTL_DEL, tp_guest_pidfd(session->guest),
+		NULL);
+}
+
+void tp_watcher_wait(struct torpor_session *session)
+{
+	struct torpor_engine *engine = session->engine;
+
+	pthread_mutex_lock(&engine->lock);
+	while (session->ending)
+		pthread_cond_wait(&engine->watcher->idle, &engine->lock);
+	pthread_mutex_unlock(&engine->lock);
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Watching for guests that end by themselves.
+ *
+ * One thread waits on the pidfds of all running guests. When one ends, another thread takes the
+ * session's turn and does what is due: a guest that reset itself is booted anew, one that powered
+ * off or died ends its session.
+ */
+#ifndef TP_POOL_WATCH_H
+#define TP_POOL_WATCH_H
+
+#include "pool/session.h"
+
+struct tp_watcher;
+
+struct torpor_error *tp_watcher_new(
+	struct torpor_engine *engine, struct tp_watcher **watcher_out) TP_MUST_USE;
+/* No guest may be watched any more. Takes NULL. Returns NULL. */
+struct tp_watcher *tp_watcher_free(struct tp_watcher *watcher);
+
+/* Watches the session's guest, or no longer does so. By whoever has the session's turn. */
+struct torpor_error *tp_watch(struct torpor_session *session) TP_MUST_USE;
+void tp_unwatch(struct torpor_session *session);
+
+/*
+ * Waits until no thread of the watcher works on the session, which is no longer in the engine's
+ * list. Without the turn, since that thread may need it.
+ */
+void tp_watcher_wait(struct torpor_session *session);
+
+#endif
