@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* torpor: the command line. */
+#include "cli/cli.h"
+
+#include <argp.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *argp_program_version = "torpor " TORPOR_VERSION;
+
+static const struct cli_command commands[] = {
+	{"demo", "show it: start, park, resume and fork a real guest, with figures", cli_demo},
+	{"template", "build, list, inspect, remove templates", cli_template},
+	{"image", "inspect and verify image files", cli_image},
+	{0},
+};
+
+static struct torpor_cancel *on_signal_cancel;
+
+static void on_signal(int number)
+{
+	(void)number;
+	torpor_cancel_trigger(on_signal_cancel);
+}
+
+/* The first signal cancels what is going on; a second one ends the process as usual. */
+static void catch_signals(struct cli *cli)
+{
+	struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+
+	on_signal_cancel = cli->cancel;
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+/* What stands before the command: the common options, and the command itself. */
+struct before {
+	struct cli *cli;
+	int command; /* index of its word; 0: none */
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct before *before = state->input;
+
+	(void)arg;
+	switch (key) {
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = before->cli;
+		return 0;
+	case ARGP_KEY_ARG:
+		before->command = state->next - 1;
+		state->next = state->argc; /* the rest is the command's own */
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static char *list_commands(int key, const char *text, void *input)
+{
+	char *out = NULL;
+	size_t len = 0;
+
+	(void)input;
+	if (key != ARGP_KEY_HELP_POST_DOC)
+		return (char *)text;
+	FILE *f = open_memstream(&out, &len);
+	if (!f)
+		return NULL;
+	fputs("Commands:\n", f);
+	for (const struct cli_command *c = commands; c->name; c++)
+		fprintf(f, "  %-10s %s\n", c->name, c->summary);
+	fputs("\n`torpor COMMAND --help` tells more. All take --state, --qemu, --json.", f);
+	fclose(f);
+	return out;
+}
+
+static const struct argp argp = {
+	.parser = parse,
+	.args_doc = "COMMAND [ARGUMENT...]",
+	.doc = "Park and resume virtual machines at the cost of what they changed.\v",
+	.children = cli_common,
+	.help_filter = list_commands,
+};
+
+int main(int argc, char **argv)
+{
+	struct cli cli = {0};
+	struct before before = {.cli = &cli};
+
+	argp_err_exit_status = CLI_USAGE;
+	argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &before);
+	if (before.command == 0) {
+		argp_help(&argp, stderr, ARGP_HELP_STD_ERR & ~(unsigned int)ARGP_HELP_EXIT_ERR,
+			argv[0]);
+		return CLI_USAGE;
+	}
+	struct torpor_error *err = torpor_cancel_new(&cli.cancel);
+	if (err)
+		return cli_finish(&cli, err);
+	cli.call.cancel = cli.cancel;
+	catch_signals(&cli);
+	int status = cli_dispatch(
+		&cli, "torpor", commands, argc - before.command, argv + before.command);
+	torpor_cancel_free(cli.cancel);
+	return status;
+}
