@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+# What has to be installed on Debian 12, and how. Sourced by the other scripts.
+
+packages_build=(gcc libc6-dev meson ninja-build pkg-config libjansson-dev libssl-dev
+  liburing-dev libxxhash-dev libzstd-dev)
+packages_run=(qemu-system-x86)
+packages_guest=(cpio xz-utils zstd)
+packages_test=(binutils libcriterion-dev)
+
+# Installs those of the packages given that are missing; asks sudo where it must.
+install_packages() {
+  local missing=() package
+  for package in "$@"; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' ||
+      missing+=("$package")
+  done
+  [ ${#missing[@]} -gt 0 ] || return 0
+  echo "Installing: ${missing[*]}"
+  local as_root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || {
+      echo "These packages are missing, and there is no sudo to install them with. As root, run:" >&2
+      echo "  apt-get install --no-install-recommends ${missing[*]}" >&2
+      return 1
+    }
+    as_root=(sudo)
+  fi
+  "${as_root[@]}" apt-get update -qq
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
