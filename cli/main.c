@@ -13,6 +13,7 @@ static const struct cli_command commands[] = {
 	{"demo", "show it: start, park, resume and fork a real guest, with figures", cli_demo},
 	{"template", "build, list, inspect, remove templates", cli_template},
 	{"image", "inspect and verify image files", cli_image},
+	{"doctor", "what this host can do, and what to do about the rest", cli_doctor},
 	{0},
 };
 

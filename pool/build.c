@@ -18,11 +18,10 @@
 
 #include "base/fd.h"
 #include "base/mem.h"
-#include "engine/accel.h"
 #include "engine/agent.h"
 #include "engine/helper.h"
-#include "engine/inspect.h"
 #include "pool/console.h"
+#include "pool/machine.h"
 
 #define DEFAULT_MEMORY (256 * TP_MIB)
 #define MIN_MEMORY     (16 * TP_MIB)
@@ -87,77 +86,30 @@ static const char *command_line(
 	return "console=ttyS0 quiet panic=-1";
 }
 
-/* Asks QEMU what the machine, the CPU model and its own version are called under ACCEL. */
-static struct torpor_error *resolve(struct build *b, enum tp_accel accel)
-{
-	const struct torpor_template_spec *spec = b->spec;
-	struct tp_guest_config *config = &b->record.guest;
-	struct tp_direct_options options = tp_engine_direct_options(b->engine);
-	TP_CLEANUP(tp_inspector_end) struct tp_inspector *inspector = NULL;
-	TP_FREE char *machine_type = NULL;
-	TP_FREE char *cpu_model = tp_strdup(spec->cpu);
-
-	TP_TRY(tp_inspector_start(&options, accel, b->call, &inspector));
-	TP_TRY(tp_inspect_machine(
-		inspector, tp_machine_name(config->machine), b->call, &machine_type));
-	if (!cpu_model)
-		TP_TRY(tp_inspect_cpu(inspector, b->call, &cpu_model));
-	free(config->machine_type);
-	free(config->cpu_model);
-	free(config->qemu_version);
-	config->machine_type = TP_TAKE(machine_type);
-	config->cpu_model = TP_TAKE(cpu_model);
-	config->qemu_version = tp_strdup(tp_inspect_version(inspector));
-	config->accel = accel;
-	return NULL;
-}
-
-/* KVM if it is shown to run this kernel; the reason if it doesn't, NULL if it does. */
-static struct torpor_error *try_kvm(struct build *b, char **why_not_out)
-{
-	TP_FREE char *cache = tp_asprintf("%s/accel.json", b->engine->state_dir);
-	TP_CLEANUP(tp_accel_result_deinit) struct tp_accel_result result = {0};
-	struct tp_accel_probe probe = {
-		.config = &b->record.guest,
-		.kernel = b->spec->kernel,
-		.initrd = b->spec->initrd,
-		.append = b->spec->append,
-	};
-
-	struct torpor_error *err = resolve(b, TP_ACCEL_KVM);
-	if (err && torpor_error_code(err) == TORPOR_E_QEMU) {
-		*why_not_out = tp_strdup(torpor_error_message(err));
-		torpor_error_free(err);
-		return NULL;
-	}
-	if (err)
-		return err;
-	TP_TRY(tp_accel_prove(
-		b->engine->launcher, b->engine->qemu, &probe, cache, b->call, &result));
-	*why_not_out = result.ok ? NULL : TP_TAKE(result.why_not);
-	return NULL;
-}
-
 static struct torpor_error *choose_accel(struct build *b)
 {
-	const char *wanted = b->spec->accel ? b->spec->accel : "auto";
+	const struct torpor_template_spec *spec = b->spec;
+	const char *wanted = spec->accel ? spec->accel : "auto";
+	struct tp_guest_config *config = &b->record.guest;
+	struct tp_boot_files files = {
+		.kernel = spec->kernel, .initrd = spec->initrd, .append = spec->append};
 	TP_FREE char *why_not = NULL;
 	enum tp_accel accel;
 
 	if (tp_accel_from_name(wanted, &accel))
-		return resolve(b, accel);
+		return tp_machine_resolve(b->engine, accel, spec->cpu, b->call, config);
 	if (strcmp(wanted, "auto") != 0)
-		return tp_error(TORPOR_E_INVALID, "build template", b->spec->name,
+		return tp_error(TORPOR_E_INVALID, "build template", spec->name,
 			"the accelerator is auto, kvm or tcg, not \"%s\"", wanted);
 	say(b, "probe", "trying whether kvm runs this kernel (10 s at most)");
-	TP_TRY(try_kvm(b, &why_not));
+	TP_TRY(tp_machine_try_kvm(b->engine, &files, spec->cpu, b->call, config, &why_not));
 	if (!why_not) {
 		say(b, "probe", "kvm works");
 		return NULL;
 	}
 	TP_FREE char *line = tp_asprintf("tcg, since kvm doesn't do: %s", why_not);
 	say(b, "probe", line);
-	return resolve(b, TP_ACCEL_TCG);
+	return tp_machine_resolve(b->engine, TP_ACCEL_TCG, spec->cpu, b->call, config);
 }
 
 static struct torpor_error *choose_machine(struct build *b)
