@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 #include "base/mem.h"
@@ -113,26 +114,43 @@ static struct torpor_error *add_fd(
 	return sound ? NULL : no_sense(guest, "add-fd");
 }
 
-struct torpor_error *tp_guest_save_devices(
-	struct tp_guest *guest, int memfd, const struct tp_call *call)
+void tp_device_file_deinit(struct tp_device_file *file)
 {
-	TP_FREE char *path = tp_asprintf("/proc/self/fd/%d", memfd);
-	/* QEMU wants to write only, and takes a descriptor of a set only if it can do just that. */
-	TP_FD int fd = open(path, O_WRONLY | O_CLOEXEC);
+	file->read_fd = tp_close(file->read_fd);
+	file->write_fd = tp_close(file->write_fd);
+}
+
+struct torpor_error *tp_device_file_init(
+	struct tp_device_file *file, struct tp_guest *guest, const struct tp_call *call)
+{
+	TP_FD int read_fd = -1;
 	json_int_t set = -1;
 
-	if (fd < 0)
+	TP_TRY(tp_memfd("torpor-devices", 0, &read_fd));
+	TP_FREE char *path = tp_asprintf("/proc/self/fd/%d", read_fd);
+	/* QEMU wants to write only, and takes a descriptor of a set only if it can do just that. */
+	TP_FD int write_fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (write_fd < 0)
 		return tp_error_errno(errno, "open for device state of", tp_guest_name(guest));
-	TP_TRY(add_fd(guest, fd, call, &set));
-	TP_FREE char *name = tp_asprintf("/dev/fdset/%lld", (long long)set);
+	TP_TRY(add_fd(guest, write_fd, call, &set));
+	*file = (struct tp_device_file){
+		.read_fd = TP_TAKE_FD(read_fd), .write_fd = TP_TAKE_FD(write_fd), .set = set};
+	return NULL;
+}
+
+struct torpor_error *tp_guest_save_devices(
+	struct tp_guest *guest, const struct tp_device_file *file, const struct tp_call *call)
+{
+	/* QEMU's copy of the descriptor has its offset in common with ours. */
+	if (ftruncate(file->write_fd, 0) < 0 || lseek(file->write_fd, 0, SEEK_SET) < 0)
+		return tp_error_errno(errno, "rewind device state of", tp_guest_name(guest));
+	TP_FREE char *name = tp_asprintf("/dev/fdset/%lld", (long long)file->set);
 	/*
 	 * live=false: live=true inactivates the block devices of a stopped guest, and doing so
 	 * twice aborts 7.2.
 	 */
-	struct torpor_error *err = run(guest, "xen-save-devices-state",
+	return run(guest, "xen-save-devices-state",
 		json_pack("{s:s, s:b}", "filename", name, "live", 0), call);
-	return tp_error_first(
-		err, run(guest, "remove-fd", json_pack("{s:I}", "fdset-id", set), call));
 }
 
 /* ---- migration ---- */
@@ -266,10 +284,14 @@ struct torpor_error *tp_guest_migrate_to_fd(
 	return err;
 }
 
-struct torpor_error *tp_guest_load_start(
+struct torpor_error *tp_guest_load_prepare(
 	struct tp_guest *guest, int fd, bool ignore_shared, const struct tp_call *call)
 {
-	TP_TRY(prepare(guest, fd, ignore_shared, call));
+	return prepare(guest, fd, ignore_shared, call);
+}
+
+struct torpor_error *tp_guest_load_start(struct tp_guest *guest, const struct tp_call *call)
+{
 	return start(guest, "migrate-incoming", call);
 }
 
@@ -281,6 +303,7 @@ struct torpor_error *tp_guest_load_wait(struct tp_guest *guest, const struct tp_
 struct torpor_error *tp_guest_load_from_fd(
 	struct tp_guest *guest, int fd, bool ignore_shared, const struct tp_call *call)
 {
-	TP_TRY(tp_guest_load_start(guest, fd, ignore_shared, call));
+	TP_TRY(tp_guest_load_prepare(guest, fd, ignore_shared, call));
+	TP_TRY(tp_guest_load_start(guest, call));
 	return tp_guest_load_wait(guest, call);
 }

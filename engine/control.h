@@ -25,12 +25,27 @@ struct torpor_error *tp_guest_set_capability(struct tp_guest *guest, const char 
 	bool on, const struct tp_call *call) TP_MUST_USE;
 
 /*
- * Writes the state of all devices, without RAM, from the start of MEMFD on (not taken; a memfd or
- * plain file, whatever its offset and access mode). The guest must be stopped and stays as it is.
- * The bytes: magic, version, FULL sections, end mark; no configuration section.
+ * A memory file that a guest writes its device state to. Handing it over takes a command, so that
+ * is done before the guest is stopped, and once: it serves any number of times.
  */
-struct torpor_error *tp_guest_save_devices(
-	struct tp_guest *guest, int memfd, const struct tp_call *call) TP_MUST_USE;
+struct tp_device_file {
+	int read_fd;  /* where the state is read, from offset 0 */
+	int write_fd; /* the same file; its offset is QEMU's */
+	int64_t set;  /* QEMU's number for it */
+};
+
+struct torpor_error *tp_device_file_init(struct tp_device_file *file, struct tp_guest *guest,
+	const struct tp_call *call) TP_MUST_USE;
+/* Closes our ends; QEMU keeps its own until it ends. Descriptors of -1 are fine. */
+void tp_device_file_deinit(struct tp_device_file *file);
+
+/*
+ * Writes the state of all devices, without RAM, to FILE, over what was in it. The guest must be
+ * stopped and stays as it is. The bytes: magic, version, FULL sections, end mark; no
+ * configuration section.
+ */
+struct torpor_error *tp_guest_save_devices(struct tp_guest *guest,
+	const struct tp_device_file *file, const struct tp_call *call) TP_MUST_USE;
 
 /*
  * Writes the migration stream to FD (not taken) at its offset, and waits for its end. FD is a
@@ -63,9 +78,15 @@ struct torpor_error *tp_guest_migrate_cancel(
 struct torpor_error *tp_guest_load_from_fd(
 	struct tp_guest *guest, int fd, bool ignore_shared, const struct tp_call *call) TP_MUST_USE;
 
-/* The same in pieces, for a stream that is written while it is read. */
-struct torpor_error *tp_guest_load_start(
+/*
+ * The same in pieces. Preparing can be done well ahead, before there is anything in FD, and again
+ * with another FD; then starting is a single command. Between start and wait a socket's other end
+ * can be written.
+ */
+struct torpor_error *tp_guest_load_prepare(
 	struct tp_guest *guest, int fd, bool ignore_shared, const struct tp_call *call) TP_MUST_USE;
+struct torpor_error *tp_guest_load_start(
+	struct tp_guest *guest, const struct tp_call *call) TP_MUST_USE;
 struct torpor_error *tp_guest_load_wait(
 	struct tp_guest *guest, const struct tp_call *call) TP_MUST_USE;
 

@@ -19,6 +19,9 @@
 /* Beside the pages: metadata and compressed device state. */
 #define RESERVE_EXTRA (256 * TP_KIB)
 
+/* Of staging to touch ahead; beyond it the workers give buffers back while copying goes on. */
+#define WARM_MAX (64 * TP_MIB)
+
 /* What a guest needs when it goes on in the same place. */
 #define WAKE_STEPS ((uint32_t)TORPOR_FRESH_CLOCK | (uint32_t)TORPOR_FRESH_RANDOM)
 
@@ -102,6 +105,8 @@ struct torpor_error *tp_session_save(struct torpor_session *session, const char 
 	TP_TRY(tp_capture_prepare(
 		session->guest, &session->memory, &engine->capture, call, &path, &pages));
 	TP_TRY(new_writer(session, image_name, pages, call, &writer));
+	/* Page faults in staging would be part of the standstill. */
+	tp_staging_warm(engine->staging, TP_MIN(pages * TP_PAGE_SIZE, WARM_MAX));
 	struct torpor_error *err = tp_capture_run(session->guest, &session->memory, path,
 		engine->capture.scan, writer, call, &capture);
 	if (err)

@@ -134,7 +134,7 @@ struct torpor_error *tp_session_new(struct torpor_template *tmpl, const struct t
 	session->engine = tmpl->engine;
 	session->tmpl = tp_template_ref(tmpl);
 	session->turn = turn;
-	session->memory.ram_fd = -1;
+	session->memory = TP_MEMORY_NONE;
 	tp_record_copy(&session->record, record);
 	pthread_mutex_init(&session->info_lock, NULL);
 	session->info.state = TORPOR_SESSION_PARKED;

@@ -2,6 +2,7 @@
 /* Shells: clones started ahead. */
 #include "base/fd.h"
 #include "base/mem.h"
+#include "engine/control.h"
 #include "pool/template.h"
 
 struct tp_shell *tp_shell_free(struct tp_shell *shell)
@@ -29,9 +30,9 @@ struct torpor_error *tp_shell_start(
 		.console_fd = -1,
 	};
 
-	shell->memory.ram_fd = -1;
+	shell->memory = TP_MEMORY_NONE;
 	TP_TRY(tp_launcher_start(engine->launcher, &spec, call, &shell->guest));
-	TP_TRY(tp_memory_init_clone(&shell->memory, shell->guest, tmpl->base));
+	TP_TRY(tp_memory_init_clone(&shell->memory, shell->guest, tmpl->base, call));
 	*shell_out = TP_TAKE(shell);
 	return NULL;
 }
@@ -72,7 +73,7 @@ struct torpor_error *tp_shell_start_own(struct torpor_engine *engine,
 	TP_CLEANUP(tp_shell_free) struct tp_shell *shell = tp_calloc(1, sizeof(*shell));
 	TP_FD int ram_fd = -1;
 
-	shell->memory.ram_fd = -1;
+	shell->memory = TP_MEMORY_NONE;
 	TP_TRY(tp_memfd("torpor-ram", config->memory_bytes, &ram_fd));
 	struct tp_guest_spec spec = {
 		.config = config,
@@ -84,6 +85,8 @@ struct torpor_error *tp_shell_start_own(struct torpor_engine *engine,
 	};
 	TP_TRY(tp_launcher_start(engine->launcher, &spec, call, &shell->guest));
 	tp_memory_init_own(&shell->memory, TP_TAKE_FD(ram_fd), config->memory_bytes);
+	TP_TRY(tp_memfd("torpor-load", 0, &shell->memory.load_fd));
+	TP_TRY(tp_guest_load_prepare(shell->guest, shell->memory.load_fd, false, call));
 	*shell_out = TP_TAKE(shell);
 	return NULL;
 }

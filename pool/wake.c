@@ -216,7 +216,7 @@ static void take_shell(struct torpor_session *session, struct tp_shell *shell)
 {
 	session->guest = TP_TAKE(shell->guest);
 	session->memory = shell->memory;
-	shell->memory = (struct tp_memory){.ram_fd = -1};
+	shell->memory = TP_MEMORY_NONE;
 	session->helper = NULL;
 	if (session->record.helper)
 		session->helper = tp_helper_new(tp_guest_take_helper_fd(session->guest));
@@ -350,7 +350,7 @@ static struct torpor_error *start_boot(struct torpor_session *session, const str
 	TP_FREE char *kernel = tp_template_path(session->tmpl, TEMPLATE_KERNEL);
 	TP_FREE char *initrd = tp_template_path(session->tmpl, TEMPLATE_INITRD);
 	const struct tp_guest_config *config = &session->record.guest;
-	struct tp_shell shell = {.memory.ram_fd = -1};
+	struct tp_shell shell = {.memory = TP_MEMORY_NONE};
 	TP_FD int ram_fd = -1;
 
 	TP_TRY(tp_memfd("torpor-ram", config->memory_bytes, &ram_fd));

@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "snapshot/base_private.h"
 #include "snapshot/sparse.h"
+#include "snapshot/state.h"
 #include "storage/image_reader.h"
 
 struct tp_base *tp_base_ref(struct tp_base *base)
@@ -33,6 +34,7 @@ struct tp_base *tp_base_unref(struct tp_base *base)
 	free(base->config);
 	free(base->device);
 	free(base->small);
+	free(base->load_prefix);
 	free(base);
 	return NULL;
 }
@@ -75,6 +77,19 @@ struct torpor_error *tp_base_seal(struct tp_base *base)
 	base->dev = st.st_dev;
 	base->inode = st.st_ino;
 	return NULL;
+}
+
+struct torpor_error *tp_base_compose_prefix(struct tp_base *base)
+{
+	struct tp_state state = {
+		.blocks = base->blocks,
+		.n_blocks = base->n_blocks,
+		.small = base->small,
+		.small_len = base->small_len,
+	};
+
+	return tp_state_compose_prefix(base->record.guest.machine_type, &state, &base->load_prefix,
+		&base->load_prefix_len);
 }
 
 struct tp_image_meta tp_base_meta(const struct tp_base *base)
@@ -137,6 +152,7 @@ struct torpor_error *tp_base_fill(int dirfd, const char *name, struct tp_workers
 	base->small = tp_malloc(base->small_len);
 	TP_TRY(tp_pread_full(
 		base->fd, base->small, base->small_len, base->ram_pages * TP_PAGE_SIZE, "base"));
+	TP_TRY(tp_base_compose_prefix(base));
 	TP_TRY(tp_base_seal(base));
 	base->fill_ns = tp_now_ns() - start;
 	*base_out = TP_TAKE(base);

@@ -34,6 +34,9 @@ struct tp_base {
 	size_t device_len;
 	uint8_t *small; /* the page space behind main RAM */
 	size_t small_len;
+	/* The beginning of every stream that a clone loads: header and small blocks. */
+	uint8_t *load_prefix;
+	size_t load_prefix_len;
 	uint64_t fill_ns; /* what filling it from its image took; 0 if it was frozen here */
 };
 

@@ -14,6 +14,9 @@ void tp_base_set_blocks(struct tp_base *base, const struct tp_ram_block *blocks,
 /* Seals the file. Nobody may have it mapped for writing and shared (EBUSY). */
 struct torpor_error *tp_base_seal(struct tp_base *base) TP_MUST_USE;
 
+/* Composes load_prefix from blocks and small blocks. */
+struct torpor_error *tp_base_compose_prefix(struct tp_base *base) TP_MUST_USE;
+
 /* What the template's image says; points into BASE. */
 struct tp_image_meta tp_base_meta(const struct tp_base *base);
 

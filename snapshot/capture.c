@@ -48,6 +48,8 @@ static struct torpor_error *prepare_direct(
 	if (memory->denied)
 		return tp_error(torpor_error_code(memory->denied), "look into the guest's memory",
 			NULL, "%s", torpor_error_message(memory->denied));
+	if (memory->devices.read_fd < 0)
+		TP_TRY(tp_device_file_init(&memory->devices, guest, call));
 	return tp_memory_locate_small(memory, guest, call);
 }
 
@@ -191,12 +193,10 @@ static struct torpor_error *capture_direct(struct tp_guest *guest, struct tp_mem
 {
 	pid_t pid = tp_guest_pid(guest);
 	TP_RUNS struct tp_runs runs = {0};
-	TP_FD int device_fd = -1;
 
-	TP_TRY(tp_memfd("torpor-devices", 0, &device_fd));
 	capture->stop_ns = tp_now_ns();
 	TP_TRY(tp_guest_stop(guest, call));
-	TP_TRY(tp_guest_save_devices(guest, device_fd, call));
+	TP_TRY(tp_guest_save_devices(guest, &memory->devices, call));
 	TP_TRY(tp_procmem_scan(pid, &memory->mapping, scan, &runs));
 	TP_TRY(copy_runs(pid, &memory->mapping, &runs, writer, call));
 	TP_TRY(copy_small(pid, memory, writer, call));
@@ -204,7 +204,7 @@ static struct torpor_error *capture_direct(struct tp_guest *guest, struct tp_mem
 
 	capture->scan = scan == TP_SCAN_AUTO ? tp_procmem_scan_method() : scan;
 	capture->pages_scanned = runs.pages;
-	return read_devices(device_fd, call, capture);
+	return read_devices(memory->devices.read_fd, call, capture);
 }
 
 /* --- RAM of its own --- */

@@ -44,6 +44,7 @@ struct torpor_error *tp_base_freeze(struct tp_guest *guest_taken, int ram_fd,
 	base->device = TP_TAKE(state.device);
 	base->device_len = state.device_len;
 	base->small = TP_TAKE(state.small);
+	TP_TRY(tp_base_compose_prefix(base));
 	TP_TRY(tp_base_seal(base));
 	struct tp_image_meta meta = tp_base_meta(base);
 	TP_TRY(tp_identity_compute(base->fd, &meta, workers, call, base->id));

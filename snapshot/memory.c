@@ -8,38 +8,57 @@
 #include "base/mem.h"
 #include "engine/qmp.h"
 
-struct torpor_error *tp_memory_init_clone(
-	struct tp_memory *memory, struct tp_guest *guest, struct tp_base *base)
+/* Hands the guest a file to load from that already holds what all clones of BASE load. */
+static struct torpor_error *ready_load(
+	struct tp_guest *guest, const struct tp_base *base, const struct tp_call *call, int *fd_out)
+{
+	TP_FD int fd = -1;
+
+	TP_TRY(tp_memfd("torpor-load", 0, &fd));
+	TP_TRY(tp_pwrite_full(fd, base->load_prefix, base->load_prefix_len, 0, "guest state"));
+	TP_TRY(tp_guest_load_prepare(guest, fd, false, call));
+	*fd_out = TP_TAKE_FD(fd);
+	return NULL;
+}
+
+struct torpor_error *tp_memory_init_clone(struct tp_memory *memory, struct tp_guest *guest,
+	struct tp_base *base, const struct tp_call *call)
 {
 	pid_t pid = tp_guest_pid(guest);
 	TP_ERROR struct torpor_error *denied = tp_procmem_allowed(pid);
 	struct tp_mapping mapping = {0};
+	int load_fd;
 
 	if (!denied)
 		TP_TRY(tp_procmem_find_file(pid, base->dev, base->inode, &mapping));
-	*memory = (struct tp_memory){
-		.base = tp_base_ref(base),
-		.ram_fd = -1,
-		.ram_pages = base->ram_pages,
-		.denied = TP_TAKE(denied),
-		.mapping = mapping,
-	};
+	TP_TRY(ready_load(guest, base, call, &load_fd));
+	*memory = TP_MEMORY_NONE;
+	memory->base = tp_base_ref(base);
+	memory->ram_pages = base->ram_pages;
+	memory->load_fd = load_fd;
+	memory->load_prefix = base->load_prefix_len;
+	memory->denied = TP_TAKE(denied);
+	memory->mapping = mapping;
 	return NULL;
 }
 
 void tp_memory_init_own(struct tp_memory *memory, int ram_fd, uint64_t ram_bytes)
 {
-	*memory = (struct tp_memory){.ram_fd = ram_fd, .ram_pages = ram_bytes / TP_PAGE_SIZE};
+	*memory = TP_MEMORY_NONE;
+	memory->ram_fd = ram_fd;
+	memory->ram_pages = ram_bytes / TP_PAGE_SIZE;
 }
 
 void tp_memory_deinit(struct tp_memory *memory)
 {
 	tp_base_unref(memory->base);
 	tp_close(memory->ram_fd);
+	tp_close(memory->load_fd);
+	tp_device_file_deinit(&memory->devices);
 	torpor_error_free(memory->denied);
 	free(memory->small);
 	free(memory->small_addresses);
-	*memory = (struct tp_memory){.ram_fd = -1};
+	*memory = TP_MEMORY_NONE;
 }
 
 /* What QEMU itself says of a block's size and place, where it says it. */

@@ -8,6 +8,7 @@
 #ifndef TP_SNAPSHOT_MEMORY_H
 #define TP_SNAPSHOT_MEMORY_H
 
+#include "engine/control.h"
 #include "engine/guest.h"
 #include "snapshot/base.h"
 #include "snapshot/procmem.h"
@@ -18,6 +19,15 @@ struct tp_memory {
 	int ram_fd;	      /* without a base: main RAM; else -1 */
 	uint64_t ram_pages;
 
+	/*
+	 * Where the stream is put that the guest will load, given to QEMU ahead. It begins with
+	 * the base's small blocks, written ahead too; 0 bytes of them without a base.
+	 */
+	int load_fd;
+	size_t load_prefix;
+
+	struct tp_device_file devices; /* for capturing; -1: not made yet */
+
 	/* Clones only. */
 	struct torpor_error *denied; /* why the process can't be looked into; NULL: it can */
 	struct tp_mapping mapping;   /* of main RAM, if not denied */
@@ -27,13 +37,19 @@ struct tp_memory {
 
 /*
  * Looks a fresh clone of BASE over: where its RAM is mapped, and whether this process may read and
- * write it. Lack of rights is no failure: `denied` says why, and the stream path is left.
+ * write it; and readies it for loading. Lack of rights is no failure: `denied` says why, and the
+ * stream path is left.
  */
-struct torpor_error *tp_memory_init_clone(
-	struct tp_memory *memory, struct tp_guest *guest, struct tp_base *base) TP_MUST_USE;
+struct torpor_error *tp_memory_init_clone(struct tp_memory *memory, struct tp_guest *guest,
+	struct tp_base *base, const struct tp_call *call) TP_MUST_USE;
 
 /* For a guest that maps RAM_FD, which is taken, shared. */
 void tp_memory_init_own(struct tp_memory *memory, int ram_fd, uint64_t ram_bytes);
+
+/* What memory is before one of the two. */
+#define TP_MEMORY_NONE                                                                             \
+	((struct tp_memory){                                                                       \
+		.ram_fd = -1, .load_fd = -1, .devices = {.read_fd = -1, .write_fd = -1}})
 
 void tp_memory_deinit(struct tp_memory *memory);
 static inline void tp_memory_deinit_cleanup_(struct tp_memory *memory)

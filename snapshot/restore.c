@@ -218,11 +218,30 @@ static struct torpor_error *load_pages(
 	return s->image ? tp_image_load(s->image, base_fd, s->workers, page_sink, t, call) : NULL;
 }
 
+/* Whether the small blocks are what the base holds, and with it the prefix written ahead. */
+static bool small_is_base(const struct source *s, const struct tp_base *base)
+{
+	return base && (!s->owned || memcmp(s->state.small, base->small, base->small_len) == 0);
+}
+
+/* Writes the beginning of the stream, where what was written ahead isn't it. */
+static struct torpor_error *write_prefix(const struct source *s, struct tp_memory *memory)
+{
+	TP_FREE uint8_t *prefix = NULL;
+
+	if (small_is_base(s, memory->base))
+		return NULL;
+	TP_TRY(tp_state_compose_prefix(
+		s->record->guest.machine_type, &s->state, &prefix, &memory->load_prefix));
+	return tp_pwrite_full(memory->load_fd, prefix, memory->load_prefix, 0, "guest state");
+}
+
 static struct torpor_error *restore_direct(
 	struct source *s, struct target *t, const struct tp_call *call)
 {
 	TP_TRY(load_pages(s, t, call));
-	return tp_state_load(t->guest, s->record->guest.machine_type, &s->state, call);
+	TP_TRY(write_prefix(s, t->memory));
+	return tp_state_load(t->guest, t->memory->load_fd, t->memory->load_prefix, &s->state, call);
 }
 
 static struct torpor_error *put_stream(
@@ -249,7 +268,8 @@ static struct torpor_error *restore_stream(
 		return tp_error_errno(errno, "make socket pair for", "restore");
 	TP_FD int ours = pair[0];
 	TP_FD int theirs = pair[1];
-	TP_TRY(tp_guest_load_start(t->guest, theirs, false, call));
+	TP_TRY(tp_guest_load_prepare(t->guest, theirs, false, call));
+	TP_TRY(tp_guest_load_start(t->guest, call));
 	theirs = tp_close(theirs);
 
 	struct tp_stream_fd sink = {.fd = ours, .call = call, .object = "guest state"};
@@ -263,8 +283,7 @@ static struct torpor_error *restore_stream(
 /* Keeps what the small blocks hold now, where that isn't what the base holds. */
 static void remember_small(struct source *s, struct tp_memory *memory)
 {
-	if (s->owned && memory->base &&
-		memcmp(s->state.small, memory->base->small, s->state.small_len) != 0)
+	if (memory->base && !small_is_base(s, memory->base))
 		memory->small = TP_TAKE(s->state.small);
 }
 

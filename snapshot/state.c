@@ -165,11 +165,13 @@ struct torpor_error *tp_state_put_small(
 	return NULL;
 }
 
-static struct torpor_error *compose(
-	struct tp_stream_writer *w, const char *machine_type, const struct tp_state *state)
+struct torpor_error *tp_state_compose_prefix(const char *machine_type, const struct tp_state *state,
+	uint8_t **bytes_out, size_t *len_out)
 {
 	size_t n = state->n_blocks - 1; /* all but main RAM */
 	TP_FREE struct tp_stream_block *blocks = tp_state_stream_blocks(state->blocks + 1, n);
+	TP_BUF struct tp_buf buf = {0};
+	TP_STREAM_WRITER struct tp_stream_writer *w = tp_stream_writer_new(tp_stream_to_buf(&buf));
 
 	TP_TRY(tp_stream_put_header(w, machine_type));
 	if (n > 0) {
@@ -177,21 +179,19 @@ static struct torpor_error *compose(
 		TP_TRY(tp_state_put_small(w, state, 0));
 		TP_TRY(tp_stream_put_ram_end(w));
 	}
-	TP_TRY(tp_stream_put_devices(w, state->device, state->device_len));
-	return tp_stream_put_end(w);
+	TP_TRY(tp_stream_put_end(w));
+	*len_out = buf.len - 1; /* the end comes behind the devices */
+	*bytes_out = TP_TAKE(buf.data);
+	return NULL;
 }
 
-struct torpor_error *tp_state_load(struct tp_guest *guest, const char *machine_type,
+struct torpor_error *tp_state_load(struct tp_guest *guest, int fd, size_t prefix_len,
 	const struct tp_state *state, const struct tp_call *call)
 {
-	TP_FD int fd = -1;
+	static const uint8_t end = TP_STREAM_END_MARK;
 
-	TP_TRY(tp_memfd("torpor-load", 0, &fd));
-	struct tp_stream_fd target = {.fd = fd, .call = call, .object = "guest state"};
-	TP_STREAM_WRITER struct tp_stream_writer *w =
-		tp_stream_writer_new(tp_stream_to_fd(&target));
-	TP_TRY(compose(w, machine_type, state));
-	if (lseek(fd, 0, SEEK_SET) < 0)
-		return tp_error_errno(errno, "rewind", "guest state");
-	return tp_guest_load_from_fd(guest, fd, false, call);
+	TP_TRY(tp_pwrite_full(fd, state->device, state->device_len, prefix_len, "guest state"));
+	TP_TRY(tp_pwrite_full(fd, &end, 1, prefix_len + state->device_len, "guest state"));
+	TP_TRY(tp_guest_load_start(guest, call));
+	return tp_guest_load_wait(guest, call);
 }

@@ -37,11 +37,20 @@ struct torpor_error *tp_state_take(struct tp_guest *guest, uint64_t ram_bytes,
 	const struct tp_call *call, struct tp_state *state_out) TP_MUST_USE;
 
 /*
- * Loads small blocks and devices into a guest that waits for them (-incoming). Main RAM must be
- * in place already: virtio devices read their rings from it as they are loaded. All-zero pages
- * aren't sent, since a new process's blocks are zero. The guest is paused then.
+ * The beginning of a stream that loads STATE: header and small blocks, all-zero pages left out,
+ * since a new process's blocks are zero. What follows it are the devices, and a byte that ends the
+ * stream. *BYTES_OUT is the caller's to free.
  */
-struct torpor_error *tp_state_load(struct tp_guest *guest, const char *machine_type,
+struct torpor_error *tp_state_compose_prefix(const char *machine_type, const struct tp_state *state,
+	uint8_t **bytes_out, size_t *len_out) TP_MUST_USE;
+
+/*
+ * Completes the stream in FD, which holds PREFIX_LEN bytes of composed prefix, with STATE's
+ * devices, and has the guest load it; FD was given to tp_guest_load_prepare. Main RAM must be in
+ * place already: virtio devices read their rings from it as they are loaded. The guest is paused
+ * then.
+ */
+struct torpor_error *tp_state_load(struct tp_guest *guest, int fd, size_t prefix_len,
 	const struct tp_state *state, const struct tp_call *call) TP_MUST_USE;
 
 /* Pieces of composing, for the stream path, which puts main RAM into the same stream. */

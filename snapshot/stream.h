@@ -28,6 +28,7 @@
 #include "base/call.h"
 #include "base/error.h"
 
+#define TP_STREAM_END_MARK    0	  /* the byte behind the last section (QEMU_VM_EOF) */
 #define TP_STREAM_NAME_MAX    255 /* bytes of a machine's or block's name, without the NUL */
 #define TP_STREAM_BLOCKS_MAX  256
 #define TP_STREAM_DEVICES_MAX (64 * TP_MIB)

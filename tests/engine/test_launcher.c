@@ -294,17 +294,18 @@ Test(launcher, a_kvm_guest_goes_on_in_another_process)
 Test(launcher, devices_are_saved_more_than_once)
 {
 	TP_FD int ram = new_ram(64 * TP_MIB);
-	TP_FD int state = new_ram(0);
 	struct tp_guest *guest = start(launcher, "t", TP_ROLE_BOOT, ram);
+	struct tp_device_file state;
 	uint8_t magic[8];
 
 	must(tp_guest_stop(guest, &call));
+	must(tp_device_file_init(&state, guest, &call));
 	for (int i = 0; i < 3; i++) {
-		cr_assert_eq(ftruncate(state, 0), 0);
-		must(tp_guest_save_devices(guest, state, &call));
-		must(tp_pread_full(state, magic, sizeof(magic), 0, "state"));
+		must(tp_guest_save_devices(guest, &state, &call));
+		must(tp_pread_full(state.read_fd, magic, sizeof(magic), 0, "state"));
 		cr_assert_arr_eq(magic, "QEVM\0\0\0\3", 8);
 	}
+	tp_device_file_deinit(&state);
 	assert_status(guest, "paused");
 	must(tp_guest_end(guest, &call));
 }
