@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "pool/session.h"
 #include "pool/template.h"
+#include "pool/turn.h"
 #include "pool/watch.h"
 #include "storage/io.h"
 
@@ -125,6 +126,7 @@ static struct torpor_error *start_parts(
 	TP_TRY(tp_direct_launcher_new(&direct, &engine->launcher));
 	TP_TRY(tp_workers_new(options->workers, &engine->workers));
 	TP_TRY(tp_staging_new(options->staging_bytes, &engine->staging));
+	TP_TRY(tp_turn_new(&engine->fill_turn));
 	return tp_watcher_new(engine, &engine->watcher);
 }
 
@@ -167,6 +169,7 @@ struct torpor_engine *torpor_engine_close(struct torpor_engine *engine)
 		return NULL;
 	assert(!engine->sessions && !engine->templates);
 	tp_watcher_free(engine->watcher);
+	tp_turn_free(engine->fill_turn);
 	tp_launcher_free(engine->launcher);
 	tp_staging_free(engine->staging);
 	tp_workers_free(engine->workers);

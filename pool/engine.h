@@ -52,6 +52,7 @@ struct torpor_engine {
 	struct tp_workers *workers;
 	struct tp_staging *staging;
 	struct tp_watcher *watcher;
+	struct tp_turn *fill_turn; /* one template is opened at a time: no base is filled twice */
 
 	/* By the lock. */
 	pthread_mutex_t lock;

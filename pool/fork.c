@@ -152,7 +152,7 @@ struct torpor_error *torpor_session_fork(struct torpor_session *source,
 		.lock = PTHREAD_MUTEX_INITIALIZER,
 	};
 
-	TP_TRY(tp_turn_take(source->turn, &call, name));
+	TP_TRY(tp_turn_take_urgently(source->turn, &call, name));
 	struct torpor_error *err = fork_session(&all);
 	tp_turn_give(source->turn);
 	if (err)

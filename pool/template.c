@@ -15,6 +15,7 @@
 #include "base/hex.h"
 #include "base/mem.h"
 #include "pool/build.h"
+#include "pool/turn.h"
 #include "storage/image_reader.h"
 
 static struct torpor_error *not_found(const char *name)
@@ -116,7 +117,8 @@ struct torpor_template *tp_template_adopt(struct torpor_engine *engine, const ch
 	return tmpl;
 }
 
-static struct torpor_error *open_template(struct torpor_engine *engine, const char *name,
+/* In use already, or filled now; by whoever has the turn to fill. */
+static struct torpor_error *get_template(struct torpor_engine *engine, const char *name,
 	const struct tp_call *call, struct torpor_template **template_out)
 {
 	TP_CLEANUP(tp_image_close) struct tp_image *image = NULL;
@@ -126,13 +128,21 @@ static struct torpor_error *open_template(struct torpor_engine *engine, const ch
 	TP_TRY(open_image(engine, name, call, &image));
 	struct torpor_template *tmpl = in_use(engine, tp_image_meta(image)->template_id);
 	if (!tmpl) {
-		/* Two callers at once may both fill it; then there are two bases, both right. */
 		TP_TRY(tp_base_fill(engine->templates_fd, path, engine->workers, call, &base));
-		tmpl = tp_template_adopt(
-			engine, name, base, tp_image_file_bytes(image), tp_image_created_ns(image));
+		tmpl = tp_template_adopt(engine, name, base, tp_image_file_bytes(image),
+			tp_image_created_ns(image));
 	}
 	*template_out = tmpl;
 	return NULL;
+}
+
+static struct torpor_error *open_template(struct torpor_engine *engine, const char *name,
+	const struct tp_call *call, struct torpor_template **template_out)
+{
+	TP_TRY(tp_turn_take(engine->fill_turn, call, name));
+	struct torpor_error *err = get_template(engine, name, call, template_out);
+	tp_turn_give(engine->fill_turn);
+	return err;
 }
 
 struct torpor_error *torpor_template_open(struct torpor_engine *engine, const char *name,

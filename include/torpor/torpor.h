@@ -16,8 +16,9 @@
  * Errors: torpor/error.h has the contract. Outputs come last and are untouched on failure.
  *
  * Threads: any thread may call any function. Calls on one session take turns; a call that finds
- * the session busy waits until its own deadline. One exception: park, checkpoint and destroy
- * don't wait for a running exec but end its connection (the command itself goes on in the guest).
+ * the session busy waits until its own deadline. One exception: park, checkpoint, fork, destroy
+ * and close don't wait for a running exec but end its connection (the command itself goes on in
+ * the guest).
  * Templates and sessions must be closed before their engine. Handles are not reference-counted:
  * nobody may use one while or after it is closed.
  *
@@ -101,7 +102,7 @@ struct torpor_engine_options {
 struct torpor_error *torpor_engine_open(
 	const struct torpor_engine_options *options, struct torpor_engine **engine_out);
 
-/* Ends (bound) or releases (kept) what still runs, frees everything. Takes NULL. Returns NULL. */
+/* All its templates and sessions must have been closed. Takes NULL. Returns NULL. */
 struct torpor_engine *torpor_engine_close(struct torpor_engine *engine);
 
 /* The state directory in use. Valid as long as ENGINE. */
