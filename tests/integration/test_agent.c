@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A guest that has qemu-guest-agent but not Torpor's helper: less is made fresh, and the report
+ * says so; commands run through the agent.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "support.h"
+
+#define AGENT_ONLY "agent-only"
+
+static struct torpor_engine *engine;
+static struct torpor_template *tmpl;
+
+/*
+ * The minimal guest's initrd with another inittab behind it, which the kernel unpacks over the
+ * first one (at a multiple of four bytes): the agent is started, the helper is not.
+ */
+static const char make_initrd[] =
+	"set -e; work=$(mktemp -d); trap 'rm -r \"$work\"' EXIT; mkdir \"$work/etc\"; "
+	"printf '%s\\n' "
+	"'::respawn:/sbin/on-port org.qemu.guest_agent.0 /sbin/qemu-ga -m virtio-serial -p "
+	"/dev/virtio-ports/org.qemu.guest_agent.0' > \"$work/etc/inittab\"; "
+	"(cd \"$work\" && find etc | cpio --quiet -o -H newc) > \"$work/extra\"; "
+	"cp \"$1\" \"$2\"; truncate -s %4 \"$2\"; cat \"$work/extra\" >> \"$2\"";
+
+static void make_template(void)
+{
+	char kernel[4096];
+	char initrd[4096];
+	char ours[4096];
+	char command[16384];
+
+	snprintf(kernel, sizeof(kernel), "%s/vmlinuz", it_guest_dir());
+	snprintf(initrd, sizeof(initrd), "%s/initrd.img", it_guest_dir());
+	snprintf(ours, sizeof(ours), "%s/agent-only.img", torpor_engine_state_dir(engine));
+	setenv("MAKE_INITRD", make_initrd, 1);
+	snprintf(command, sizeof(command), "sh -c \"$MAKE_INITRD\" sh '%s' '%s'", initrd, ours);
+	cr_assert_eq(system(command), 0, "no initrd could be made");
+	struct torpor_template_spec spec = {
+		.name = AGENT_ONLY,
+		.kernel = kernel,
+		.initrd = ours,
+		.accel = "tcg",
+		.replace = true,
+	};
+	it_ok(torpor_template_build(engine, &spec, NULL, NULL, NULL, NULL, &tmpl));
+	unlink(ours);
+}
+
+Test(agent, a_guest_without_helper_lives_by_its_agent, .timeout = 300)
+{
+	struct torpor_template_info info;
+	struct torpor_session_spec spec = {.name = it_name("agent"), .hostname = "by-agent"};
+	struct torpor_session *session;
+	struct torpor_resume_report report;
+	struct torpor_ping_report ping;
+
+	engine = it_open();
+	make_template();
+	it_ok(torpor_template_info(tmpl, &info));
+	cr_assert(info.agent && !info.helper);
+
+	it_ok(torpor_session_start(tmpl, &spec, NULL, &report, &session));
+	cr_assert_eq(report.ready_ns, 0);
+	cr_assert_not(report.fresh & TORPOR_FRESH_RANDOM, "an agent can't reseed");
+	cr_assert(report.fresh & TORPOR_FRESH_HOSTNAME);
+	cr_assert_str_eq(it_run(session, "hostname"), "by-agent");
+	it_run(session, "echo kept > /kept");
+	it_ok(torpor_session_ping(session, NULL, &ping));
+	cr_assert(ping.agent);
+
+	const char *const argv[] = {"/bin/cat", NULL};
+	struct torpor_exec with_input = {.argv = argv, .has_stdin = true, .stdin_fd = 0};
+	struct torpor_exec_result result;
+	it_fails(torpor_session_exec(session, &with_input, NULL, &result), TORPOR_E_UNSUPPORTED);
+
+	it_ok(torpor_session_park(session, NULL, NULL));
+	it_ok(torpor_session_resume(session, NULL, &report));
+	cr_assert_str_eq(it_run(session, "cat /kept"), "kept");
+	it_ok(torpor_session_destroy(session, NULL));
+	torpor_template_close(tmpl);
+	it_ok(torpor_template_remove(engine, AGENT_ONLY));
+	torpor_engine_close(engine);
+	cr_assert_eq(it_qemu_children(), 0);
+}
