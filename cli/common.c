@@ -48,9 +48,15 @@ const struct argp_child cli_common[] = {{&common, 0, "Common options:", 10}, {0}
 int cli_dispatch(struct cli *cli, const char *program, const struct cli_command *commands, int argc,
 	char **argv)
 {
+	char full_name[64];
+
 	for (const struct cli_command *c = commands; argc > 0 && c->name; c++) {
-		if (strcmp(c->name, argv[0]) == 0)
-			return c->run(cli, argc, argv);
+		if (strcmp(c->name, argv[0]) != 0)
+			continue;
+		/* Its help and complaints begin with all that was typed. */
+		snprintf(full_name, sizeof(full_name), "%s %s", program, c->name);
+		argv[0] = full_name;
+		return c->run(cli, argc, argv);
 	}
 	if (argc > 0 && strcmp(argv[0], "--help") != 0 && strcmp(argv[0], "-?") != 0) {
 		fprintf(stderr, "%s: there is no command \"%s\"\n", program, argv[0]);

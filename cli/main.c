@@ -95,7 +95,8 @@ int main(int argc, char **argv)
 	argp_err_exit_status = CLI_USAGE;
 	argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &before);
 	if (before.command == 0) {
-		argp_help(&argp, stderr, ARGP_HELP_STD_ERR & ~(unsigned int)ARGP_HELP_EXIT_ERR,
+		argp_help(&argp, stderr,
+			ARGP_HELP_USAGE | ARGP_HELP_PRE_DOC | ARGP_HELP_LONG | ARGP_HELP_POST_DOC,
 			argv[0]);
 		return CLI_USAGE;
 	}
