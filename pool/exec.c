@@ -52,7 +52,7 @@ static struct torpor_error *exec_agent(struct torpor_session *session,
 	if (exec->has_stdin || exec->env || exec->cwd)
 		return tp_error_hint(
 			tp_error(TORPOR_E_UNSUPPORTED, "run a command in",
-				session->record.session_name,
+				session->name,
 				"without Torpor's helper there is no input, environment or "
 				"directory for it"),
 			"Build the template from a guest that runs torpor-helper.");
@@ -75,7 +75,7 @@ static struct torpor_error *exec_any(struct torpor_session *session, const struc
 		return exec_helper(session, exec, call, result_out);
 	if (session->record.agent)
 		return exec_agent(session, exec, call, result_out);
-	return tp_error(TORPOR_E_UNSUPPORTED, "run a command in", session->record.session_name,
+	return tp_error(TORPOR_E_UNSUPPORTED, "run a command in", session->name,
 		"its guest has neither Torpor's helper nor qemu-guest-agent");
 }
 
@@ -106,7 +106,7 @@ static struct torpor_error *exec_interruptible(struct torpor_session *session,
 	struct torpor_error *err = exec_any(session, exec, &inner, result_out);
 	if (err && torpor_error_code(err) == TORPOR_E_CANCELLED && tp_turn_wanted(session->turn)) {
 		torpor_error_free(err);
-		return tp_error(TORPOR_E_BUSY, "run a command in", session->record.session_name,
+		return tp_error(TORPOR_E_BUSY, "run a command in", session->name,
 			"the session is being parked or ended; the command was left running");
 	}
 	return err;
@@ -119,9 +119,9 @@ struct torpor_error *torpor_session_exec(struct torpor_session *session,
 	struct tp_call call = tp_call_from(public_call, TP_NO_DEADLINE);
 
 	if (!exec->argv || !exec->argv[0])
-		return tp_error(TORPOR_E_INVALID, "run a command in", session->record.session_name,
+		return tp_error(TORPOR_E_INVALID, "run a command in", session->name,
 			"no command was given");
-	TP_TRY(tp_turn_take(session->turn, &call, session->record.session_name));
+	TP_TRY(tp_turn_take(session->turn, &call, session->name));
 	struct torpor_error *err = exec_interruptible(session, exec, &call, result_out);
 	tp_turn_give(session->turn);
 	return err;
@@ -140,7 +140,7 @@ static struct torpor_error *ping(struct torpor_session *session, const struct tp
 	else if (session->helper)
 		TP_TRY(tp_helper_ping(session->helper, call, &pong));
 	else
-		return tp_error(TORPOR_E_UNSUPPORTED, "ping", session->record.session_name,
+		return tp_error(TORPOR_E_UNSUPPORTED, "ping", session->name,
 			"its guest has neither Torpor's helper nor qemu-guest-agent");
 	uint64_t now = tp_now_ns();
 	report->round_trip_ns = now - start;
@@ -154,7 +154,7 @@ struct torpor_error *torpor_session_ping(struct torpor_session *session,
 	struct tp_call call = tp_call_from(public_call, PING_TIMEOUT_NS);
 	struct torpor_ping_report report = {0};
 
-	TP_TRY(tp_turn_take(session->turn, &call, session->record.session_name));
+	TP_TRY(tp_turn_take(session->turn, &call, session->name));
 	struct torpor_error *err = ping(session, &call, &report);
 	tp_turn_give(session->turn);
 	if (!err && report_out)

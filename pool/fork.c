@@ -131,7 +131,7 @@ struct torpor_error *torpor_session_fork(struct torpor_session *source,
 	const struct torpor_call *public_call, struct torpor_resume_report *reports_out,
 	struct torpor_session **sessions_out)
 {
-	const char *name = source->record.session_name;
+	const char *name = source->name;
 	struct tp_call call = tp_call_from(public_call,
 		RESUME_TIMEOUT_NS + TP_MIN(count, (size_t)FORK_COUNT_MAX) * TP_NSEC_PER_SEC);
 

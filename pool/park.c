@@ -141,7 +141,7 @@ static void show_image(struct torpor_session *session)
 static struct torpor_error *park(struct torpor_session *session, const struct tp_call *call,
 	struct torpor_park_report *report)
 {
-	const char *name = session->record.session_name;
+	const char *name = session->name;
 	struct tp_call soon = tp_call_within(CLEANUP_TIMEOUT_NS);
 	uint64_t stop_ns;
 
@@ -166,11 +166,11 @@ struct torpor_error *torpor_session_park(struct torpor_session *session,
 	struct tp_call call = tp_call_from(public_call, PARK_TIMEOUT_NS);
 	struct torpor_park_report report = {0};
 
-	TP_TRY(tp_turn_take_urgently(session->turn, &call, session->record.session_name));
+	TP_TRY(tp_turn_take_urgently(session->turn, &call, session->name));
 	struct torpor_error *err = park(session, &call, &report);
 	tp_turn_give(session->turn);
 	if (err)
-		return tp_error_in(err, "park session", session->record.session_name);
+		return tp_error_in(err, "park session", session->name);
 	if (report_out)
 		*report_out = report;
 	return NULL;
@@ -187,14 +187,14 @@ struct torpor_error *torpor_session_checkpoint(struct torpor_session *session,
 	if (!image_name || !tp_guest_name_ok(image_name))
 		return tp_error(TORPOR_E_INVALID, "checkpoint to", image_name,
 			"this can't be an image's name");
-	TP_TRY(tp_turn_take_urgently(session->turn, &call, session->record.session_name));
+	TP_TRY(tp_turn_take_urgently(session->turn, &call, session->name));
 	struct torpor_error *err =
 		tp_session_require(session, TORPOR_SESSION_RUNNING, "checkpoint");
 	if (!err)
 		err = tp_session_save(session, image_name, true, &call, &stop_ns, &report);
 	tp_turn_give(session->turn);
 	if (err)
-		return tp_error_in(err, "checkpoint session", session->record.session_name);
+		return tp_error_in(err, "checkpoint session", session->name);
 	if (report_out)
 		*report_out = report;
 	return NULL;
@@ -213,7 +213,7 @@ struct torpor_error *tp_session_open_image(
 struct torpor_error *tp_session_read_record(
 	const struct torpor_session *session, const struct tp_image *image, struct tp_record *out)
 {
-	const char *name = session->record.session_name;
+	const char *name = session->name;
 
 	TP_TRY(tp_record_parse(tp_image_meta(image)->config, name, out));
 	if (!out->is_session)
@@ -246,11 +246,11 @@ struct torpor_error *torpor_session_resume(struct torpor_session *session,
 	struct tp_call call = tp_call_from(public_call, RESUME_TIMEOUT_NS);
 	struct torpor_resume_report report = {0};
 
-	TP_TRY(tp_turn_take(session->turn, &call, session->record.session_name));
+	TP_TRY(tp_turn_take(session->turn, &call, session->name));
 	struct torpor_error *err = resume(session, entered_ns, &call, &report);
 	tp_turn_give(session->turn);
 	if (err)
-		return tp_error_in(err, "resume session", session->record.session_name);
+		return tp_error_in(err, "resume session", session->name);
 	if (report_out)
 		*report_out = report;
 	return NULL;

@@ -62,7 +62,7 @@ struct torpor_error *tp_session_require(
 	struct torpor_session *session, enum torpor_session_state wanted, const char *step)
 {
 	enum torpor_session_state state = tp_session_state(session);
-	const char *name = session->record.session_name;
+	const char *name = session->name;
 
 	if (state == wanted)
 		return NULL;
@@ -80,6 +80,7 @@ static void free_session(struct torpor_session *session)
 	tp_record_deinit(&session->record);
 	tp_turn_free(session->turn);
 	pthread_mutex_destroy(&session->info_lock);
+	free(session->name);
 	free(session->image_name);
 	free(session->image_path);
 	free(session->end_reason);
@@ -91,12 +92,12 @@ static void free_session(struct torpor_session *session)
 static struct torpor_error *enlist(struct torpor_engine *engine, struct torpor_session *session)
 {
 	static uint64_t last_watch_id; /* by the engine's lock; unique in the process */
-	const char *name = session->record.session_name;
+	const char *name = session->name;
 	struct torpor_session *other;
 
 	pthread_mutex_lock(&engine->lock);
 	for (other = engine->sessions; other; other = other->next) {
-		if (strcmp(other->record.session_name, name) == 0)
+		if (strcmp(other->name, name) == 0)
 			break;
 	}
 	if (!other) {
@@ -133,6 +134,7 @@ struct torpor_error *tp_session_new(struct torpor_template *tmpl, const struct t
 	struct torpor_session *session = tp_calloc(1, sizeof(*session));
 	session->engine = tmpl->engine;
 	session->tmpl = tp_template_ref(tmpl);
+	session->name = tp_strdup(record->session_name);
 	session->turn = turn;
 	session->memory = TP_MEMORY_NONE;
 	tp_record_copy(&session->record, record);
@@ -183,7 +185,7 @@ static void retire(struct torpor_session *session)
 {
 	struct tp_call call = tp_call_within(TP_NO_DEADLINE);
 
-	tp_error_log(tp_turn_take_urgently(session->turn, &call, session->record.session_name));
+	tp_error_log(tp_turn_take_urgently(session->turn, &call, session->name));
 	delist(session);
 	tp_turn_give(session->turn);
 	tp_watcher_wait(session);

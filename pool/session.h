@@ -26,6 +26,7 @@ struct torpor_session {
 	/* Constant. */
 	struct torpor_engine *engine;
 	struct torpor_template *tmpl; /* counted */
+	char *name;		      /* what it goes by here, for those who haven't the turn */
 	struct tp_turn *turn;	      /* calls take turns */
 	uint64_t watch_id;	      /* unique in the process */
 

@@ -78,7 +78,7 @@ struct torpor_error *tp_session_send_fresh(
 		return NULL;
 	if (getrandom(seed, sizeof(seed), 0) != sizeof(seed) ||
 		getrandom(&session->nonce, sizeof(session->nonce), 0) != sizeof(session->nonce))
-		return tp_error(TORPOR_E_IO, "make a seed for", session->record.session_name,
+		return tp_error(TORPOR_E_IO, "make a seed for", session->name,
 			"the host has no random bytes");
 	struct tp_fresh fresh = fresh_request(session, steps, seed);
 	session->sent_realtime_ns = (uint64_t)fresh.realtime_ns;
@@ -100,7 +100,7 @@ static struct torpor_error *agent_set_names(
 		"/bin/sh", "-c", script, "sh", session->record.hostname, id, NULL};
 	TP_TRY(tp_agent_run(agent, argv, call, &how));
 	if (how.status != 0)
-		return tp_error(TORPOR_E_GUEST, "set names in", session->record.session_name,
+		return tp_error(TORPOR_E_GUEST, "set names in", session->name,
 			"the command failed with status %d", how.status);
 	return NULL;
 }
@@ -251,7 +251,7 @@ static struct torpor_error *check(const struct torpor_session *session,
 		return tp_restore_check_qemu(
 			&session->tmpl->base->record, version, session->tmpl->name);
 	return tp_restore_check(
-		image, &session->record, shell->memory.base, version, session->record.session_name);
+		image, &session->record, shell->memory.base, version, session->name);
 }
 
 /* One attempt to load; the shell is the caller's, to end if it fails. */
@@ -295,7 +295,7 @@ static struct torpor_error *load_shell(struct torpor_session *session, const str
 			return err;
 		report->shells_replaced++;
 		tp_error_log(
-			tp_error_in(err, "replace the shell of", session->record.session_name));
+			tp_error_in(err, "replace the shell of", session->name));
 	}
 }
 

@@ -33,7 +33,7 @@ static void end_session(struct torpor_session *session, const char *reason)
 	free(session->end_reason);
 	session->end_reason = tp_strdup(reason);
 	tp_session_set_state(session, TORPOR_SESSION_ENDED);
-	tp_log(TP_LOG_INFO, "session %s has ended: %s", session->record.session_name, reason);
+	tp_log(TP_LOG_INFO, "session %s has ended: %s", session->name, reason);
 }
 
 static void reboot(struct torpor_session *session)
@@ -80,7 +80,7 @@ static void *handle_end(void *data)
 	struct torpor_session *session = data;
 	struct torpor_engine *engine = session->engine;
 	struct tp_call call = tp_call_within(TP_NO_DEADLINE);
-	struct torpor_error *err = tp_turn_take(session->turn, &call, session->record.session_name);
+	struct torpor_error *err = tp_turn_take(session->turn, &call, session->name);
 
 	if (err) {
 		tp_error_log(err);
@@ -114,7 +114,7 @@ static void start_handler(struct tp_watcher *watcher, uint64_t id)
 			pthread_detach(thread);
 		else
 			tp_log(TP_LOG_WARNING, "no thread for the end of session %s",
-				session->record.session_name);
+				session->name);
 	}
 	pthread_mutex_unlock(&watcher->engine->lock);
 }
@@ -192,7 +192,7 @@ struct torpor_error *tp_watch(struct torpor_session *session)
 
 	/* Once: a pidfd stays readable, and one thread is enough. */
 	if (add(session->engine->watcher, fd, session->watch_id, EPOLLONESHOT) < 0)
-		return tp_error_errno(errno, "watch", session->record.session_name);
+		return tp_error_errno(errno, "watch", session->name);
 	return NULL;
 }
 
