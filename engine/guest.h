@@ -58,6 +58,9 @@ static inline void tp_guest_exit_deinit_cleanup_(struct tp_guest_exit *how)
 }
 #define TP_GUEST_EXIT __attribute__((cleanup(tp_guest_exit_deinit_cleanup_)))
 
+/* In words: "QEMU ended by signal 9: ..."; the caller's to free. */
+char *tp_guest_exit_text(const struct tp_guest_exit *how) TP_MUST_USE;
+
 /* How the process ended. BUSY while it goes on. */
 struct torpor_error *tp_guest_exit_reason(
 	struct tp_guest *guest, struct tp_guest_exit *how_out) TP_MUST_USE;

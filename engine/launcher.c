@@ -116,7 +116,7 @@ struct torpor_error *tp_guest_exit_reason(struct tp_guest *guest, struct tp_gues
 	return NULL;
 }
 
-static char *describe(const struct tp_guest_exit *how)
+char *tp_guest_exit_text(const struct tp_guest_exit *how)
 {
 	TP_FREE char *status = tp_strdup("");
 
@@ -150,7 +150,7 @@ struct torpor_error *tp_guest_explain(struct tp_guest *guest, struct torpor_erro
 		return err;
 	}
 	torpor_error_free(err);
-	TP_FREE char *why = describe(&how);
+	TP_FREE char *why = tp_guest_exit_text(&how);
 	return tp_error(TORPOR_E_QEMU, step, guest->name, "%s", why);
 }
 

@@ -11,7 +11,6 @@
 
 #include "base/mem.h"
 #include "pool/session.h"
-#include "pool/turn.h"
 
 #define FORK_THREADS_MAX 8
 #define FORK_COUNT_MAX	 1000
@@ -152,9 +151,9 @@ struct torpor_error *torpor_session_fork(struct torpor_session *source,
 		.lock = PTHREAD_MUTEX_INITIALIZER,
 	};
 
-	TP_TRY(tp_turn_take_urgently(source->turn, &call, name));
+	TP_TRY(tp_session_enter(source, true, &call));
 	struct torpor_error *err = fork_session(&all);
-	tp_turn_give(source->turn);
+	tp_session_leave(source);
 	if (err)
 		return tp_error_in(err, "fork session", name);
 	for (size_t i = 0; i < count; i++) {

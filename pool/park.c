@@ -12,7 +12,6 @@
 #include "base/mem.h"
 #include "engine/control.h"
 #include "pool/session.h"
-#include "pool/turn.h"
 #include "pool/watch.h"
 #include "snapshot/restore.h"
 
@@ -166,9 +165,9 @@ struct torpor_error *torpor_session_park(struct torpor_session *session,
 	struct tp_call call = tp_call_from(public_call, PARK_TIMEOUT_NS);
 	struct torpor_park_report report = {0};
 
-	TP_TRY(tp_turn_take_urgently(session->turn, &call, session->name));
+	TP_TRY(tp_session_enter(session, true, &call));
 	struct torpor_error *err = park(session, &call, &report);
-	tp_turn_give(session->turn);
+	tp_session_leave(session);
 	if (err)
 		return tp_error_in(err, "park session", session->name);
 	if (report_out)
@@ -187,12 +186,12 @@ struct torpor_error *torpor_session_checkpoint(struct torpor_session *session,
 	if (!image_name || !tp_guest_name_ok(image_name))
 		return tp_error(TORPOR_E_INVALID, "checkpoint to", image_name,
 			"this can't be an image's name");
-	TP_TRY(tp_turn_take_urgently(session->turn, &call, session->name));
+	TP_TRY(tp_session_enter(session, true, &call));
 	struct torpor_error *err =
 		tp_session_require(session, TORPOR_SESSION_RUNNING, "checkpoint");
 	if (!err)
 		err = tp_session_save(session, image_name, true, &call, &stop_ns, &report);
-	tp_turn_give(session->turn);
+	tp_session_leave(session);
 	if (err)
 		return tp_error_in(err, "checkpoint session", session->name);
 	if (report_out)
@@ -246,9 +245,9 @@ struct torpor_error *torpor_session_resume(struct torpor_session *session,
 	struct tp_call call = tp_call_from(public_call, RESUME_TIMEOUT_NS);
 	struct torpor_resume_report report = {0};
 
-	TP_TRY(tp_turn_take(session->turn, &call, session->name));
+	TP_TRY(tp_session_enter(session, false, &call));
 	struct torpor_error *err = resume(session, entered_ns, &call, &report);
-	tp_turn_give(session->turn);
+	tp_session_leave(session);
 	if (err)
 		return tp_error_in(err, "resume session", session->name);
 	if (report_out)

@@ -6,10 +6,12 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/random.h>
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "pool/turn.h"
 #include "pool/watch.h"
@@ -73,12 +75,32 @@ struct torpor_error *tp_session_require(
 		state_names[wanted]);
 }
 
+struct torpor_error *tp_session_enter(
+	struct torpor_session *session, bool urgent, const struct tp_call *call)
+{
+	struct tp_turn *turn = session->turn;
+
+	for (;;) {
+		TP_TRY(urgent ? tp_turn_take_urgently(turn, call, session->name)
+			      : tp_turn_take(turn, call, session->name));
+		if (!tp_watch_ended(session))
+			return NULL;
+		tp_turn_give(turn);
+	}
+}
+
+void tp_session_leave(struct torpor_session *session)
+{
+	tp_turn_give(session->turn);
+}
+
 /* --- Making and freeing --- */
 
 static void free_session(struct torpor_session *session)
 {
 	tp_record_deinit(&session->record);
 	tp_turn_free(session->turn);
+	tp_close(session->retire_fd);
 	pthread_mutex_destroy(&session->info_lock);
 	free(session->name);
 	free(session->image_name);
@@ -128,14 +150,18 @@ static void delist(struct torpor_session *session)
 struct torpor_error *tp_session_new(struct torpor_template *tmpl, const struct tp_record *record,
 	struct torpor_session **session_out)
 {
+	TP_FD int retire_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	struct tp_turn *turn;
 
+	if (retire_fd < 0)
+		return tp_error_errno(errno, "make", "event descriptor");
 	TP_TRY(tp_turn_new(&turn));
 	struct torpor_session *session = tp_calloc(1, sizeof(*session));
 	session->engine = tmpl->engine;
 	session->tmpl = tp_template_ref(tmpl);
 	session->name = tp_strdup(record->session_name);
 	session->turn = turn;
+	session->retire_fd = TP_TAKE_FD(retire_fd);
 	session->memory = TP_MEMORY_NONE;
 	tp_record_copy(&session->record, record);
 	pthread_mutex_init(&session->info_lock, NULL);
@@ -180,10 +206,16 @@ static struct torpor_error *leave_guest(struct torpor_session *session)
 	return tp_session_end_guest(session, &call);
 }
 
-/* Takes the turn for good, and waits for the watcher to be done with the session. */
-static void retire(struct torpor_session *session)
+/*
+ * Takes the turn for good, and waits for the watcher to be done with the session. A guest that is
+ * booting anew is waited for only if it is to be KEPT.
+ */
+static void retire(struct torpor_session *session, bool kept)
 {
 	struct tp_call call = tp_call_within(TP_NO_DEADLINE);
+
+	if (!kept && eventfd_write(session->retire_fd, 1) < 0)
+		tp_log(TP_LOG_WARNING, "retire session %s: %m", session->name);
 
 	tp_error_log(tp_turn_take_urgently(session->turn, &call, session->name));
 	delist(session);
@@ -195,7 +227,7 @@ struct torpor_session *torpor_session_close(struct torpor_session *session)
 {
 	if (!session)
 		return NULL;
-	retire(session);
+	retire(session, session->engine->keep_guests);
 	tp_error_log(leave_guest(session));
 	free_session(session);
 	return NULL;
@@ -207,7 +239,7 @@ struct torpor_error *torpor_session_destroy(
 	struct tp_call call = tp_call_from(public_call, CLEANUP_TIMEOUT_NS);
 	struct torpor_engine *engine = session->engine;
 
-	retire(session);
+	retire(session, false);
 	struct torpor_error *err = tp_session_end_guest(session, &call);
 	if (session->image_name && unlinkat(engine->images_fd, session->image_name, 0) < 0 &&
 		errno != ENOENT)

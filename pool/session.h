@@ -29,10 +29,11 @@ struct torpor_session {
 	char *name;		      /* what it goes by here, for those who haven't the turn */
 	struct tp_turn *turn;	      /* calls take turns */
 	uint64_t watch_id;	      /* unique in the process */
+	int retire_fd;		      /* readable once nobody wants the session any more */
 
 	/* By the engine's lock. */
 	struct torpor_session *next;
-	bool ending; /* the watcher's thread works on it */
+	unsigned int endings; /* rounds that the watcher's thread has before it, 2 at most */
 
 	/* By whoever has the turn. */
 	struct tp_record record;
@@ -59,6 +60,14 @@ enum torpor_session_state tp_session_state(struct torpor_session *session);
 /* BUSY unless the session is in STATE, with its reason where it has ended. */
 struct torpor_error *tp_session_require(struct torpor_session *session,
 	enum torpor_session_state state, const char *step) TP_MUST_USE;
+
+/*
+ * Takes the session's turn. What is due to a guest that ended meanwhile is done before: one that
+ * reset itself has booted anew. With URGENT whoever has the turn is told to make way.
+ */
+struct torpor_error *tp_session_enter(
+	struct torpor_session *session, bool urgent, const struct tp_call *call) TP_MUST_USE;
+void tp_session_leave(struct torpor_session *session);
 
 /* A new session in PARKED, of TMPL, which is counted up; in the engine's list. EXISTS. */
 struct torpor_error *tp_session_new(struct torpor_template *tmpl, const struct tp_record *record,

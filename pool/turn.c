@@ -11,21 +11,27 @@
 #include "base/mem.h"
 
 struct tp_turn {
-	int token_fd;  /* a semaphore: readable while nobody has the turn */
+	/* Semaphores; nobody has the turn while one is readable. */
+	int token_fd;
+	int reserved_fd; /* holds the token where it was given while `reserved` was above zero */
 	int wanted_fd; /* readable while `urgent` is above zero */
 	pthread_mutex_t lock;
-	unsigned int urgent; /* by the lock: urgent callers that wait */
+	/* By the lock. */
+	unsigned int urgent;   /* urgent callers that wait */
+	unsigned int reserved; /* turns reserved and not yet taken */
 };
 
 struct torpor_error *tp_turn_new(struct tp_turn **turn_out)
 {
 	TP_FD int token_fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
+	TP_FD int reserved_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
 	TP_FD int wanted_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
-	if (token_fd < 0 || wanted_fd < 0)
+	if (token_fd < 0 || reserved_fd < 0 || wanted_fd < 0)
 		return tp_error_errno(errno, "make", "event descriptor");
 	struct tp_turn *turn = tp_calloc(1, sizeof(*turn));
 	turn->token_fd = TP_TAKE_FD(token_fd);
+	turn->reserved_fd = TP_TAKE_FD(reserved_fd);
 	turn->wanted_fd = TP_TAKE_FD(wanted_fd);
 	pthread_mutex_init(&turn->lock, NULL);
 	*turn_out = turn;
@@ -36,6 +42,7 @@ struct tp_turn *tp_turn_free(struct tp_turn *turn)
 {
 	if (turn) {
 		tp_close(turn->token_fd);
+		tp_close(turn->reserved_fd);
 		tp_close(turn->wanted_fd);
 		pthread_mutex_destroy(&turn->lock);
 		free(turn);
@@ -80,13 +87,66 @@ struct torpor_error *tp_turn_take_urgently(
 	return err;
 }
 
-void tp_turn_give(struct tp_turn *turn)
+static void put_token(int fd)
 {
 	uint64_t token = 1;
-	ssize_t n = write(turn->token_fd, &token, sizeof(token));
+	ssize_t n = write(fd, &token, sizeof(token));
 
 	assert(n == sizeof(token));
 	(void)n;
+}
+
+void tp_turn_give(struct tp_turn *turn)
+{
+	pthread_mutex_lock(&turn->lock);
+	put_token(turn->reserved > 0 ? turn->reserved_fd : turn->token_fd);
+	pthread_mutex_unlock(&turn->lock);
+}
+
+/* --- Reserved turns --- */
+
+void tp_turn_reserve(struct tp_turn *turn)
+{
+	pthread_mutex_lock(&turn->lock);
+	turn->reserved++;
+	pthread_mutex_unlock(&turn->lock);
+}
+
+void tp_turn_drop_reserved(struct tp_turn *turn)
+{
+	uint64_t token;
+
+	pthread_mutex_lock(&turn->lock);
+	turn->reserved--;
+	if (turn->reserved == 0 && read(turn->reserved_fd, &token, sizeof(token)) == sizeof(token))
+		put_token(turn->token_fd);
+	pthread_mutex_unlock(&turn->lock);
+}
+
+/* The token may also lie free, from before the reservation. */
+static bool take_either(struct tp_turn *turn)
+{
+	uint64_t token;
+
+	return read(turn->reserved_fd, &token, sizeof(token)) == sizeof(token) ||
+	       read(turn->token_fd, &token, sizeof(token)) == sizeof(token);
+}
+
+struct torpor_error *tp_turn_take_reserved(struct tp_turn *turn, const char *object)
+{
+	struct tp_call call = tp_call_within(TP_NO_DEADLINE);
+
+	while (!take_either(turn)) {
+		struct pollfd fds[] = {
+			{.fd = turn->reserved_fd, .events = POLLIN},
+			{.fd = turn->token_fd, .events = POLLIN},
+		};
+		TP_TRY(tp_wait_fds(fds, TP_ARRAY_LEN(fds), &call, "wait for session", object));
+	}
+	pthread_mutex_lock(&turn->lock);
+	turn->reserved--;
+	pthread_mutex_unlock(&turn->lock);
+	return NULL;
 }
 
 bool tp_turn_wanted(struct tp_turn *turn)

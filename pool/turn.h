@@ -5,6 +5,9 @@
  * An eventfd of one token rather than a mutex: waiting for it goes through poll, so that it ends
  * with the call. Beside it a flag, pollable too, by which an urgent call (park, destroy) tells the
  * one whose turn it is that it should come to an end.
+ *
+ * A turn can be reserved: it is given to whoever reserved it before any other, so that what has to
+ * come first (dealing with a guest's end) does, however many wait.
  */
 #ifndef TP_POOL_TURN_H
 #define TP_POOL_TURN_H
@@ -27,6 +30,15 @@ struct torpor_error *tp_turn_take_urgently(
 	struct tp_turn *turn, const struct tp_call *call, const char *object) TP_MUST_USE;
 
 void tp_turn_give(struct tp_turn *turn);
+
+/*
+ * Reserves the next turn, whoever has the present one; doesn't wait. Each is to be taken with
+ * tp_turn_take_reserved, which waits without bound, or dropped.
+ */
+void tp_turn_reserve(struct tp_turn *turn);
+void tp_turn_drop_reserved(struct tp_turn *turn);
+struct torpor_error *tp_turn_take_reserved(
+	struct tp_turn *turn, const char *object) TP_MUST_USE;
 
 /* Whether somebody urgent waits; and a descriptor that is readable while that is so. */
 bool tp_turn_wanted(struct tp_turn *turn);

@@ -20,7 +20,7 @@ struct tp_watcher {
 	int epoll_fd;
 	int stop_fd;
 	pthread_t thread;
-	pthread_cond_t idle; /* with the engine's lock: a session's `ending` was cleared */
+	pthread_cond_t idle; /* with the engine's lock: a session's `endings` went down */
 };
 
 /* --- When a guest has ended --- */
@@ -39,9 +39,11 @@ static void end_session(struct torpor_session *session, const char *reason)
 static void reboot(struct torpor_session *session)
 {
 	struct tp_call call = tp_call_within(REBOOT_TIMEOUT_NS);
+	struct tp_call soon = tp_call_within(CLEANUP_TIMEOUT_NS);
 
+	call.cancel_fd = session->retire_fd;
 	tp_session_set_state(session, TORPOR_SESSION_REBOOTING);
-	tp_error_log(tp_session_end_guest(session, &call));
+	tp_error_log(tp_session_end_guest(session, &soon));
 	TP_ERROR struct torpor_error *err = tp_session_boot(session, &call);
 	if (err) {
 		TP_FREE char *reason = tp_asprintf(
@@ -68,54 +70,94 @@ static void guest_ended(struct torpor_session *session)
 	} else if (how.shutdown_reason && strcmp(how.shutdown_reason, "guest-shutdown") == 0) {
 		end_session(session, "the guest powered off");
 	} else {
-		TP_FREE char *reason = tp_asprintf("QEMU ended (status 0x%x)%s%s",
-			(unsigned int)how.status, *how.output_tail ? ": " : "", how.output_tail);
+		TP_FREE char *reason = tp_guest_exit_text(&how);
 		end_session(session, reason);
 	}
 	tp_guest_exit_deinit(&how);
 }
 
-static void *handle_end(void *data)
+/* One round: with the turn that was reserved for it. */
+static void handle_end(struct torpor_session *session)
 {
-	struct torpor_session *session = data;
-	struct torpor_engine *engine = session->engine;
-	struct tp_call call = tp_call_within(TP_NO_DEADLINE);
-	struct torpor_error *err = tp_turn_take(session->turn, &call, session->name);
+	struct torpor_error *err = tp_turn_take_reserved(session->turn, session->name);
 
 	if (err) {
 		tp_error_log(err);
-	} else {
-		if (session->guest)
-			guest_ended(session);
-		tp_turn_give(session->turn);
+		return;
 	}
-	pthread_mutex_lock(&engine->lock);
-	session->ending = false;
-	pthread_cond_broadcast(&engine->watcher->idle);
-	pthread_mutex_unlock(&engine->lock);
+	if (session->guest)
+		guest_ended(session);
+	tp_turn_give(session->turn);
+}
+
+static void *handle_ends(void *data)
+{
+	struct torpor_session *session = data;
+	struct torpor_engine *engine = session->engine;
+	bool more;
+
+	do {
+		handle_end(session);
+		pthread_mutex_lock(&engine->lock);
+		more = --session->endings > 0;
+		pthread_cond_broadcast(&engine->watcher->idle);
+		pthread_mutex_unlock(&engine->lock);
+	} while (more);
 	return NULL;
+}
+
+/*
+ * Has the end of the session's guest dealt with, under the engine's lock. A round that is under way
+ * may have looked at the guest already, so there is one more behind it; a third would see nothing
+ * new. False if there is no thread to be had.
+ */
+static bool start_handler(struct torpor_session *session)
+{
+	pthread_t thread;
+
+	if (session->endings == 2)
+		return true;
+	tp_turn_reserve(session->turn);
+	if (session->endings++ > 0)
+		return true;
+	if (pthread_create(&thread, NULL, handle_ends, session) == 0) {
+		pthread_detach(thread);
+		return true;
+	}
+	tp_log(TP_LOG_WARNING, "no thread for the end of session %s", session->name);
+	session->endings = 0;
+	tp_turn_drop_reserved(session->turn);
+	return false;
+}
+
+bool tp_watch_ended(struct torpor_session *session)
+{
+	struct pollfd end = {.events = POLLIN};
+
+	if (!session->guest)
+		return false;
+	end.fd = tp_guest_pidfd(session->guest);
+	if (poll(&end, 1, 0) <= 0)
+		return false;
+	pthread_mutex_lock(&session->engine->lock);
+	bool started = start_handler(session);
+	pthread_mutex_unlock(&session->engine->lock);
+	return started;
 }
 
 /* --- The thread --- */
 
-static void start_handler(struct tp_watcher *watcher, uint64_t id)
+static void guest_of_id_ended(struct tp_watcher *watcher, uint64_t id)
 {
 	struct torpor_session *session;
-	pthread_t thread;
 
 	pthread_mutex_lock(&watcher->engine->lock);
 	for (session = watcher->engine->sessions; session; session = session->next) {
 		if (session->watch_id == id)
 			break;
 	}
-	if (session && !session->ending) {
-		session->ending = pthread_create(&thread, NULL, handle_end, session) == 0;
-		if (session->ending)
-			pthread_detach(thread);
-		else
-			tp_log(TP_LOG_WARNING, "no thread for the end of session %s",
-				session->name);
-	}
+	if (session)
+		start_handler(session);
 	pthread_mutex_unlock(&watcher->engine->lock);
 }
 
@@ -132,7 +174,7 @@ static void *watch_thread(void *data)
 			continue;
 		if (event.data.u64 == STOP_ID)
 			return NULL;
-		start_handler(watcher, event.data.u64);
+		guest_of_id_ended(watcher, event.data.u64);
 	}
 }
 
@@ -208,7 +250,7 @@ void tp_watcher_wait(struct torpor_session *session)
 	struct torpor_engine *engine = session->engine;
 
 	pthread_mutex_lock(&engine->lock);
-	while (session->ending)
+	while (session->endings > 0)
 		pthread_cond_wait(&engine->watcher->idle, &engine->lock);
 	pthread_mutex_unlock(&engine->lock);
 }

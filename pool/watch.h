@@ -23,6 +23,12 @@ struct torpor_error *tp_watch(struct torpor_session *session) TP_MUST_USE;
 void tp_unwatch(struct torpor_session *session);
 
 /*
+ * Whether the session's guest has ended and that is still to be dealt with; if so that comes next,
+ * before any other turn. By whoever has the session's turn, to be given then.
+ */
+bool tp_watch_ended(struct torpor_session *session);
+
+/*
  * Waits until no thread of the watcher works on the session, which is no longer in the engine's
  * list. Without the turn, since that thread may need it.
  */
