@@ -279,7 +279,8 @@ static struct torpor_error *load_shell(struct torpor_session *session, const str
 
 		struct torpor_error *err = check(session, image, shell);
 		if (err) {
-			if (shell->memory.base)
+			/* What is refused leaves no process behind that wasn't there before. */
+			if (report->shell_waited)
 				tp_shell_put(session->tmpl, shell);
 			else
 				tp_shell_free(shell);
