@@ -271,3 +271,24 @@ void in_ram_compare(const struct in_ram *before, const struct in_ram *after, con
 		(uintmax_t)first_wrong);
 	cr_assert_leq(generations, 1, "%s: the generation is in more than one place", what);
 }
+
+/* --- Reboots --- */
+
+void in_reboot(struct torpor_session *session)
+{
+	static const char *const argv[] = {"reboot", "-f", NULL};
+	struct torpor_exec_result result;
+	struct torpor_session_info info;
+
+	/* Its end comes in the midst of this call, which may say so or not. */
+	torpor_error_free(
+		torpor_session_exec(session, &(struct torpor_exec){.argv = argv}, NULL, &result));
+	do {
+		/* Calls wait for a guest that boots; before that they fail. */
+		torpor_error_free(torpor_session_ping(session, NULL, NULL));
+		it_ok(torpor_session_info(session, &info));
+		cr_assert_neq(info.state, TORPOR_SESSION_ENDED);
+	} while (info.state != TORPOR_SESSION_RUNNING || info.reboots == 0);
+	cr_assert_eq(info.reboots, 1);
+	cr_assert_not(info.has_base);
+}

@@ -54,4 +54,7 @@ void in_ram_deinit(struct in_ram *ram);
  */
 void in_ram_compare(const struct in_ram *before, const struct in_ram *after, const char *what);
 
+/* Has the guest reset itself, and waits until it has booted anew. */
+void in_reboot(struct torpor_session *session);
+
 #endif

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "inside.h"
 #include "support.h"
 
 #define CYCLES	     100
@@ -132,25 +133,6 @@ static void cycle(struct torpor_session *session)
 	it_ok(torpor_session_resume(session, NULL, NULL));
 }
 
-static void wait_for_reboot(struct torpor_session *session)
-{
-	static const char *const argv[] = {"reboot", "-f", NULL};
-	struct torpor_exec_result result;
-	struct torpor_session_info info;
-
-	/* Its end comes in the midst of this call, which may say so or not. */
-	torpor_error_free(
-		torpor_session_exec(session, &(struct torpor_exec){.argv = argv}, NULL, &result));
-	do {
-		/* Calls wait for a guest that boots; before that they fail. */
-		torpor_error_free(torpor_session_ping(session, NULL, NULL));
-		it_ok(torpor_session_info(session, &info));
-		cr_assert_neq(info.state, TORPOR_SESSION_ENDED);
-	} while (info.state != TORPOR_SESSION_RUNNING || info.reboots == 0);
-	cr_assert_eq(info.reboots, 1);
-	cr_assert_not(info.has_base);
-}
-
 Test(endurance, a_hundred_cycles_leave_no_trace)
 {
 	struct torpor_session *session = it_start(tmpl);
@@ -172,7 +154,7 @@ Test(endurance, a_hundred_cycles_leave_no_trace)
 	cr_assert_leq(2 * late_bytes, 3 * early_bytes, "an idle image grew from %ju to %ju bytes",
 		(uintmax_t)early_bytes, (uintmax_t)late_bytes);
 	cr_assert_str_eq(it_run(session, "wc -l < /cycles"), "100");
-	wait_for_reboot(session);
+	in_reboot(session);
 	it_run(session, "test ! -e /cycles && touch /works");
 	it_ok(torpor_session_destroy(session, NULL));
 }
