@@ -38,6 +38,7 @@ struct cli_command {
  */
 extern const struct argp_child cli_common[];
 
+int cli_bench(struct cli *cli, int argc, char **argv);
 int cli_demo(struct cli *cli, int argc, char **argv);
 int cli_template(struct cli *cli, int argc, char **argv);
 int cli_image(struct cli *cli, int argc, char **argv);

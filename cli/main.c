@@ -14,6 +14,7 @@ static const struct cli_command commands[] = {
 	{"template", "build, list, inspect, remove templates", cli_template},
 	{"image", "inspect and verify image files", cli_image},
 	{"doctor", "what this host can do, and what to do about the rest", cli_doctor},
+	{"bench", "measure park and resume on this host", cli_bench},
 	{0},
 };
 

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Where it was measured, and how quiet it was there. */
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/mem.h"
+#include "benchmarks/bench_priv.h"
+#include "snapshot/procmem.h"
+#include "storage/io.h"
+
+#define NOISE_ROUNDS 1000000u /* of the fixed work: some milliseconds */
+#define NOISY_SPREAD 1.25     /* p90 over median, or median over the least: not quiet */
+
+/* Takes VALUE. */
+static void print_fact(struct bench *b, const char *name, json_t *value)
+{
+	FILE *out = b->options->out;
+
+	if (b->options->table) {
+		TP_FREE char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(4));
+		fprintf(out, "%-16s %s\n", name, text);
+		json_decref(value);
+		return;
+	}
+	json_t *line = json_pack("{s:s, s:o}", "context", name, "value", value);
+	json_dumpf(line, out, JSON_COMPACT | JSON_REAL_PRECISION(4));
+	fputc('\n', out);
+	json_decref(line);
+}
+
+double bench_load_average(void)
+{
+	double load[1] = {0};
+
+	return getloadavg(load, 1) == 1 ? load[0] : -1;
+}
+
+static json_t *processor(void)
+{
+	FILE *f = fopen("/proc/cpuinfo", "re");
+	char line[256];
+	json_t *model = NULL;
+
+	while (f && !model && fgets(line, sizeof(line), f)) {
+		const char *colon = strchr(line, ':');
+		if (strncmp(line, "model name", 10) == 0 && colon)
+			model = json_stringn(colon + 2, strcspn(colon + 2, "\n"));
+	}
+	if (f)
+		fclose(f);
+	return model ? model : json_null();
+}
+
+static json_t *date(void)
+{
+	char text[32];
+	time_t now = time(NULL);
+	struct tm tm;
+
+	gmtime_r(&now, &tm);
+	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	return json_string(text);
+}
+
+void bench_print_context(struct bench *b)
+{
+	struct utsname host;
+
+	uname(&host);
+	print_fact(b, "torpor", json_string(b->options->version));
+	print_fact(b, "date", date());
+	print_fact(b, "host", json_string(host.nodename));
+	print_fact(b, "kernel", json_string(host.release));
+	print_fact(b, "processor", processor());
+	print_fact(b, "cores", json_integer(b->cores));
+	print_fact(b, "qemu", json_string(b->info.qemu_version));
+	print_fact(b, "accel", json_string(b->info.accel));
+	print_fact(b, "machine", json_string(b->info.machine_type));
+	print_fact(b, "template", json_string(b->info.name));
+	print_fact(b, "template_id", json_string(b->info.id));
+	print_fact(b, "memory_bytes", json_integer((json_int_t)b->info.memory));
+	print_fact(b, "scan", json_string(tp_scan_method_name(tp_procmem_scan_method())));
+	print_fact(b, "io_uring", json_boolean(tp_io_uring_available()));
+	print_fact(b, "n", json_integer(b->n));
+	print_fact(b, "quiet_ms", json_integer(b->quiet_ms));
+	print_fact(b, "quick", json_boolean(b->options->quick));
+	print_fact(b, "load_start", json_real(b->load_start));
+	fflush(b->options->out);
+}
+
+/* A chain of dependent steps: its time depends on the core, and on who else uses it. */
+static uint64_t fixed_work(void)
+{
+	volatile uint64_t seed = 0x9e3779b97f4a7c15;
+	uint64_t x = seed;
+
+	for (unsigned int i = 0; i < NOISE_ROUNDS; i++) {
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+	}
+	seed = x;
+	return seed;
+}
+
+void bench_listen(struct bench *b)
+{
+	struct bench_series *s = &b->noise;
+	uint64_t start = tp_now_ns();
+
+	fixed_work();
+	s->values = tp_reallocarray(s->values, s->n + 1, sizeof(*s->values));
+	s->values[s->n++] = (double)(tp_now_ns() - start);
+}
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a;
+	double y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+void bench_print_quietness(struct bench *b)
+{
+	unsigned int n = b->noise.n;
+	double *v = b->noise.values;
+
+	print_fact(b, "load_end", json_real(bench_load_average()));
+	if (n == 0)
+		return;
+	qsort(v, n, sizeof(*v), by_value);
+	double p50 = v[(n - 1) / 2];
+	double p90 = v[TP_DIV_UP(n * 9, 10) - 1];
+	bool noisy = p90 > NOISY_SPREAD * p50 || p50 > NOISY_SPREAD * v[0];
+	print_fact(b, "noise",
+		json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:b}", "unit", "ns", "n", (int)n, "min",
+			(json_int_t)v[0], "p50", (json_int_t)p50, "p90", (json_int_t)p90, "max",
+			(json_int_t)v[n - 1], "noisy", (int)noisy));
+	if (noisy)
+		bench_say("the machine was NOT quiet: fixed work took %.2f to %.2f ms (p90 %.2f)",
+			v[0] / 1e6, v[n - 1] / 1e6, p90 / 1e6);
+}

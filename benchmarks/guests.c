@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Guests for the samples: claimed, filled, left alone, parked, resumed, ended. */
+#include <errno.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/mem.h"
+#include "benchmarks/bench_priv.h"
+
+void bench_say(const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs("bench: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+}
+
+char *bench_name(struct bench *b)
+{
+	return tp_asprintf("bench-%d-%u", getpid(), b->next_name++);
+}
+
+void bench_add_to(
+	struct bench *b, const char *prefix, const char *suffix, const char *unit, double value)
+{
+	TP_FREE char *name = tp_asprintf("%s.%s", prefix, suffix);
+
+	bench_add(b, name, unit, value);
+}
+
+struct torpor_error *bench_claim(struct bench *b, struct torpor_template *tmpl,
+	struct torpor_resume_report *report_out, struct torpor_session **session_out)
+{
+	TP_FREE char *name = bench_name(b);
+	struct torpor_session_spec spec = {.name = name};
+
+	return torpor_session_start(tmpl, &spec, &b->options->call, report_out, session_out);
+}
+
+struct torpor_error *bench_end(struct torpor_session **session)
+{
+	/* Clean-up, so also after a cancel: with the default bound. */
+	return *session ? torpor_session_destroy(TP_TAKE(*session), NULL) : NULL;
+}
+
+void bench_batch_end(struct bench_batch *batch)
+{
+	for (unsigned int i = 0; i < batch->n; i++)
+		tp_error_log(bench_end(&batch->session[i]));
+	batch->n = 0;
+}
+
+struct torpor_error *bench_quiet(struct bench *b, unsigned int ms)
+{
+	struct tp_call call = tp_call_from(&b->options->call, ms * TP_NSEC_PER_MSEC);
+	struct pollfd nothing = {.fd = -1};
+	struct torpor_error *err = tp_wait_fds(&nothing, 1, &call, "stay", "quiet");
+
+	if (torpor_error_code(err) != TORPOR_E_TIMEOUT)
+		return err;
+	torpor_error_free(err);
+	return NULL;
+}
+
+struct torpor_error *bench_shells(struct bench *b, struct torpor_template *tmpl, unsigned int n)
+{
+	TP_TRY(torpor_template_prepare(tmpl, n, &b->options->call));
+	return bench_quiet(b, BENCH_SETTLE_MS);
+}
+
+/* --- Payload: half of it random, half text; the same in every run --- */
+
+static uint64_t next_random(uint64_t *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state;
+}
+
+static void fill_random(uint8_t *at, size_t len)
+{
+	uint64_t state = 0x746f72706f72;
+
+	for (size_t i = 0; i + sizeof(state) <= len; i += sizeof(state)) {
+		uint64_t value = next_random(&state);
+		memcpy(at + i, &value, sizeof(value));
+	}
+}
+
+static void fill_text(char *at, size_t len)
+{
+	static const char *const words[] = {"page", "guest", "template", "image", "park", "resume",
+		"base", "clone", "session", "write", "read", "the", "of", "and", "which", "a"};
+	uint64_t state = 0x7061726b;
+	size_t done = 0;
+
+	while (done < len) {
+		uint64_t value = next_random(&state);
+		char text[48];
+		int n = snprintf(text, sizeof(text), "%s%c%u", words[value >> 32 & 15],
+			value & 7 ? ' ' : '\n', (unsigned int)(value >> 40 & 0xff));
+		size_t take = TP_MIN((size_t)n, len - done);
+		memcpy(at + done, text, take);
+		done += take;
+	}
+}
+
+static struct torpor_error *make_payload(struct bench *b)
+{
+	TP_FREE uint8_t *bytes = tp_malloc(BENCH_PAYLOAD);
+	TP_FD int fd = -1;
+
+	if (b->payload_fd >= 0)
+		return NULL;
+	fill_random(bytes, BENCH_PAYLOAD / 2);
+	fill_text((char *)bytes + BENCH_PAYLOAD / 2, BENCH_PAYLOAD / 2);
+	TP_TRY(tp_memfd("torpor-payload", BENCH_PAYLOAD, &fd));
+	TP_TRY(tp_pwrite_full(fd, bytes, BENCH_PAYLOAD, 0, "payload"));
+	b->payload_fd = TP_TAKE_FD(fd);
+	return NULL;
+}
+
+static struct torpor_error *put_payload(struct bench *b, struct torpor_session *session)
+{
+	static const char *const argv[] = {"sh", "-c",
+		"set -e; mkdir -p /bench; mount -t tmpfs -o size=64m bench /bench; "
+		"cat > /bench/payload; [ $(wc -c < /bench/payload) -eq 20971520 ]",
+		NULL};
+	static_assert(BENCH_PAYLOAD == 20971520, "the script checks it");
+	struct torpor_exec_result result;
+
+	TP_TRY(make_payload(b));
+	if (lseek(b->payload_fd, 0, SEEK_SET) < 0)
+		return tp_error_errno(errno, "rewind", "payload");
+	struct torpor_exec exec = {.argv = argv, .stdin_fd = b->payload_fd, .has_stdin = true};
+	TP_TRY(torpor_session_exec(session, &exec, &b->options->call, &result));
+	if (!result.exited || result.status != 0)
+		return tp_error(TORPOR_E_INTERNAL, "put payload into", "guest",
+			"its shell ended with status %d", result.status);
+	return NULL;
+}
+
+struct torpor_error *bench_batch_start(struct bench *b, struct torpor_template *tmpl,
+	unsigned int n, bool dirty, struct bench_batch *batch)
+{
+	assert(batch->n + n <= TP_ARRAY_LEN(batch->session));
+	for (unsigned int i = 0; i < n; i++) {
+		struct torpor_session **session = &batch->session[batch->n];
+		TP_TRY(bench_claim(b, tmpl, NULL, session));
+		batch->n++;
+		if (dirty)
+			TP_TRY(put_payload(b, *session));
+	}
+	return bench_quiet(b, b->quiet_ms);
+}
+
+/* --- What is measured --- */
+
+struct torpor_error *bench_park(struct bench *b, struct torpor_session *session, const char *figure,
+	struct torpor_park_report *report_out)
+{
+	struct torpor_park_report report;
+
+	TP_TRY(torpor_session_park(session, &b->options->call, &report));
+	if (report.path != TORPOR_PATH_DIRECT)
+		return tp_error_hint(tp_error(TORPOR_E_UNSUPPORTED, "measure", figure,
+					     "the guest was not captured by the direct path"),
+			"Run as root, or with the rights that `torpor doctor` asks for.");
+	bench_add_to(b, figure, "captured", "ns", (double)report.captured_ns);
+	bench_add_to(b, figure, "durable", "ns", (double)report.durable_ns);
+	bench_add_to(b, figure, "gone", "ns", (double)report.gone_ns);
+	bench_add_to(b, figure, "pages_scanned", "pages", (double)report.pages_scanned);
+	bench_add_to(b, figure, "pages", "pages", (double)report.pages);
+	*report_out = report;
+	return NULL;
+}
+
+struct torpor_error *bench_resume(struct bench *b, struct torpor_session *session,
+	const char *figure, struct torpor_resume_report *report_out)
+{
+	struct torpor_resume_report report;
+	struct torpor_ping_report ping;
+
+	TP_TRY(torpor_session_resume(session, &b->options->call, &report));
+	TP_TRY(torpor_session_ping(session, &b->options->call, &ping));
+	if (!report.shell_waited || report.shells_replaced)
+		return tp_error(TORPOR_E_INTERNAL, "measure", figure, "no sound shell waited");
+	bench_add_to(b, figure, "loaded", "ns", (double)report.loaded_ns);
+	bench_add_to(b, figure, "running", "ns", (double)report.running_ns);
+	bench_add_to(b, figure, "ready", "ns", (double)report.ready_ns);
+	bench_add_to(b, figure, "agent", "ns", (double)ping.since_resume_ns);
+	*report_out = report;
+	return NULL;
+}
