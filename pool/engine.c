@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -192,8 +193,10 @@ const char *torpor_engine_state_dir(const struct torpor_engine *engine)
 
 char *tp_engine_guest_name(struct torpor_engine *engine, const char *prefix)
 {
-	pthread_mutex_lock(&engine->lock);
-	uint64_t number = engine->next_number++;
-	pthread_mutex_unlock(&engine->lock);
+	/* Of the process: it may have several engines on the same state directory. */
+	static atomic_uint_least64_t next_number;
+	uint64_t number = atomic_fetch_add(&next_number, 1);
+
+	(void)engine;
 	return tp_asprintf("%s-%d-%ju", prefix, getpid(), (uintmax_t)number);
 }

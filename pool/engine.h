@@ -58,10 +58,9 @@ struct torpor_engine {
 	pthread_mutex_t lock;
 	struct torpor_template *templates; /* those in use */
 	struct torpor_session *sessions;
-	uint64_t next_number; /* of a shell or boot */
 };
 
-/* "PREFIX-PID-NUMBER": unique among all processes on this state directory. The caller's to free. */
+/* "PREFIX-PID-NUMBER": unique among all engines on this state directory. The caller's to free. */
 char *tp_engine_guest_name(struct torpor_engine *engine, const char *prefix) TP_MUST_USE;
 
 /* How QEMU is run, for the launcher and for asking it. Valid as long as ENGINE. */

@@ -178,3 +178,19 @@ Test(life, closing_the_engine_with_a_parked_session_keeps_it)
 	cr_assert_str_eq(it_run(session, "hostname"), info.hostname);
 	it_ok(torpor_session_destroy(session, NULL));
 }
+
+Test(life, two_engines_of_one_process_share_a_state_directory)
+{
+	struct torpor_engine *other = it_open();
+	struct torpor_template *other_tmpl = it_template(other);
+	struct torpor_session *session = it_start(tmpl);
+	struct torpor_session *other_session = it_start(other_tmpl);
+
+	it_run(session, "true");
+	it_run(other_session, "true");
+	it_ok(torpor_session_destroy(other_session, NULL));
+	it_run(session, "true");
+	it_ok(torpor_session_destroy(session, NULL));
+	torpor_template_close(other_tmpl);
+	torpor_engine_close(other);
+}
