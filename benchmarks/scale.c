@@ -184,14 +184,14 @@ static struct torpor_error *resume_one(
 typedef struct torpor_error *cell_fn(
 	struct scale *s, struct round *round, unsigned int m, unsigned int size);
 
-/* All cells, in an order that turns around with each round. */
+/* All cells, each round beginning with another one. */
 static struct torpor_error *each_cell(
-	struct scale *s, struct round *round, bool backwards, cell_fn *fn)
+	struct scale *s, struct round *round, unsigned int number, cell_fn *fn)
 {
 	unsigned int n = (METHODS - s->first_method) * SIZES;
 
 	for (unsigned int i = 0; i < n; i++) {
-		unsigned int cell = backwards ? n - 1 - i : i;
+		unsigned int cell = (number + i) % n;
 		TP_TRY(fn(s, round, s->first_method + cell / SIZES, cell % SIZES));
 	}
 	return NULL;
@@ -216,7 +216,6 @@ static void judge(struct scale *s, const struct round *round, unsigned int m)
 static struct torpor_error *run_round(struct scale *s, unsigned int number)
 {
 	__attribute__((cleanup(round_end))) struct round round = {0};
-	bool backwards = number % 2;
 
 	static_assert(CELLS <= TP_ARRAY_LEN(round.batch.session), "they fit into a batch");
 	for (unsigned int m = s->first_method; m < METHODS; m++) {
@@ -227,8 +226,8 @@ static struct torpor_error *run_round(struct scale *s, unsigned int number)
 		}
 	}
 	TP_TRY(bench_quiet(s->b, s->b->quiet_ms));
-	TP_TRY(each_cell(s, &round, backwards, park_one));
-	TP_TRY(each_cell(s, &round, backwards, resume_one));
+	TP_TRY(each_cell(s, &round, number, park_one));
+	TP_TRY(each_cell(s, &round, number, resume_one));
 	for (unsigned int m = s->first_method; m < METHODS; m++)
 		judge(s, &round, m);
 	return NULL;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Figures: gathered, summed up, printed. */
 #include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -111,11 +112,12 @@ static double rank(const double *values, unsigned int n, unsigned int percent)
 	return values[TP_DIV_UP(n * percent, 100) - 1];
 }
 
+/* The middle; of an even number the mean of the two, so that a verdict doesn't lean to one side. */
 static double median(const struct bench_series *s)
 {
 	TP_FREE double *values = sorted(s);
 
-	return rank(values, s->n, 50);
+	return (values[(s->n - 1) / 2] + values[s->n / 2]) / 2;
 }
 
 /* Times and sizes are whole numbers, ratios are not. */
@@ -123,7 +125,7 @@ static json_t *number(const char *unit, double value)
 {
 	bool whole = strcmp(unit, "ratio") != 0;
 
-	return whole ? json_integer((json_int_t)(value + 0.5)) : json_real(value);
+	return whole ? json_integer((json_int_t)value) : json_real(value);
 }
 
 static json_t *number_if(bool enough, const char *unit, double value)
@@ -197,8 +199,8 @@ static void print_json(struct bench *b)
 static const char *people(char text[32], const char *unit, double value)
 {
 	if (strcmp(unit, "ns") == 0)
-		snprintf(text, 32, value < 1e6 ? "%.0f us" : "%.2f ms",
-			value < 1e6 ? value / 1e3 : value / 1e6);
+		snprintf(text, 32, fabs(value) < 1e6 ? "%.0f us" : "%.2f ms",
+			fabs(value) < 1e6 ? value / 1e3 : value / 1e6);
 	else if (strcmp(unit, "bytes") == 0)
 		snprintf(text, 32, value < (double)TP_MIB ? "%.1f KiB" : "%.2f MiB",
 			value / (double)(value < (double)TP_MIB ? TP_KIB : TP_MIB));
