@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034 # the lists are for those who source this
 # SPDX-License-Identifier: Apache-2.0
 # What has to be installed on Debian 12, and how. Sourced by the other scripts.
 
@@ -5,7 +6,9 @@ packages_build=(gcc libc6-dev meson ninja-build pkg-config libjansson-dev libssl
   liburing-dev libxxhash-dev libzstd-dev)
 packages_run=(qemu-system-x86)
 packages_guest=(cpio xz-utils zstd)
-packages_test=(binutils libcriterion-dev)
+packages_test=(binutils libcriterion-dev git scdoc)
+packages_check=(clang libclang-rt-dev shellcheck)
+packages_long=(clang-tidy)
 
 # Installs those of the packages given that are missing; asks sudo where it must.
 install_packages() {
