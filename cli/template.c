@@ -48,9 +48,8 @@ static const struct argp_option build_options[] = {
 	{"kernel", KEY_KERNEL, "FILE", 0, "Kernel to boot", 0},
 	{"initrd", KEY_INITRD, "FILE", 0, "Initial RAM disk", 0},
 	{"append", KEY_APPEND, "TEXT", 0,
-		"Kernel command line (default: console=ttyS0 quiet; for microvm under tcg also "
-		"what "
-		"its clock needs)",
+		"Kernel command line (default: console=ttyS0 quiet panic=-1; for microvm under tcg "
+		"also what its clock needs)",
 		0},
 	{"accel", KEY_ACCEL, "NAME", 0,
 		"kvm, tcg, or auto: kvm if a probe shows that it runs this kernel (default: auto)",

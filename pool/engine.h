@@ -6,7 +6,7 @@
  *   templates/NAME/template   image; beside it kernel and initrd, for guests that reboot
  *   images/NAME               images of parked sessions, checkpoints
  *   run/NAME/                 of a running guest; the launcher's
- *   cache/                    what was found out about this host
+ *   accel.json                which kernels kvm was proven to run, or not
  */
 #ifndef TP_POOL_ENGINE_H
 #define TP_POOL_ENGINE_H
