@@ -31,9 +31,10 @@
 /*
  * Scope-bound clean-up. TP_DEFINE_CLEANUP(T, f) makes f usable in TP_CLEANUP(f) on a variable of
  * type T; f must take NULL. What is to leave the scope alive leaves it through TP_TAKE.
+ * (NOLINT: a type can't be in parentheses there.)
  */
 #define TP_DEFINE_CLEANUP(type, fn)                                                                \
-	static inline void fn##_cleanup_(type *p)                                                  \
+	static inline void fn##_cleanup_(type *p) /* NOLINT(bugprone-macro-parentheses) */         \
 	{                                                                                          \
 		fn(*p);                                                                            \
 	}
