@@ -106,8 +106,11 @@ struct torpor_error *tp_session_save(struct torpor_session *session, const char 
 	TP_TRY(new_writer(session, image_name, pages, call, &writer));
 	/* Page faults in staging would be part of the standstill. */
 	tp_staging_warm(engine->staging, TP_MIN(pages * TP_PAGE_SIZE, WARM_MAX));
-	struct torpor_error *err = tp_capture_run(session->guest, &session->memory, path,
-		engine->capture.scan, writer, call, &capture);
+	enum tp_scan_method scan = engine->capture.scan;
+	if (scan == TP_SCAN_AUTO)
+		scan = tp_procmem_scan_method();
+	struct torpor_error *err = tp_capture_run(
+		session->guest, &session->memory, path, scan, writer, call, &capture);
 	if (err)
 		return take_back(session, err);
 	report_capture(&capture, tp_staging_usage(engine->staging).limit_bytes, report);

@@ -50,6 +50,9 @@ static struct torpor_error *prepare_direct(
 			NULL, "%s", torpor_error_message(memory->denied));
 	if (memory->devices.read_fd < 0)
 		TP_TRY(tp_device_file_init(&memory->devices, guest, call));
+	/* Copied to here, so that the page faults come before the stop. */
+	if (!memory->small_now)
+		memory->small_now = tp_memdup(memory->base->small, memory->base->small_len);
 	return tp_memory_locate_small(memory, guest, call);
 }
 
@@ -152,20 +155,27 @@ struct torpor_error *tp_put_small(struct tp_image_writer *writer, const uint8_t 
 	return block ? tp_image_writer_put(writer, block) : NULL;
 }
 
-static struct torpor_error *copy_small(pid_t pid, const struct tp_memory *memory,
-	struct tp_image_writer *writer, const struct tp_call *call)
+/* Copies the small blocks as they are; what differs is looked for once the guest may go on. */
+static struct torpor_error *copy_small(pid_t pid, struct tp_memory *memory)
 {
 	const struct tp_base *base = memory->base;
-	TP_FREE uint8_t *small = tp_malloc(base->small_len);
-	uint8_t *at = small;
+	uint8_t *at = memory->small_now;
 
-	memcpy(small, base->small, base->small_len);
 	for (size_t i = 1; i < base->n_blocks; i++) {
 		TP_TRY(tp_procmem_read(
 			pid, memory->small_addresses[i - 1], at, base->blocks[i].len));
 		at += TP_ROUND_UP(base->blocks[i].len, TP_PAGE_SIZE);
 	}
-	return tp_put_small(writer, small, base->small_len, base->small, base->ram_pages, call);
+	return NULL;
+}
+
+static struct torpor_error *put_small(
+	const struct tp_memory *memory, struct tp_image_writer *writer, const struct tp_call *call)
+{
+	const struct tp_base *base = memory->base;
+
+	return tp_put_small(
+		writer, memory->small_now, base->small_len, base->small, base->ram_pages, call);
 }
 
 /* The device sections out of what xen-save-devices-state wrote. */
@@ -199,11 +209,12 @@ static struct torpor_error *capture_direct(struct tp_guest *guest, struct tp_mem
 	TP_TRY(tp_guest_save_devices(guest, &memory->devices, call));
 	TP_TRY(tp_procmem_scan(pid, &memory->mapping, scan, &runs));
 	TP_TRY(copy_runs(pid, &memory->mapping, &runs, writer, call));
-	TP_TRY(copy_small(pid, memory, writer, call));
+	TP_TRY(copy_small(pid, memory));
 	capture->captured_ns = tp_now_ns();
 
 	capture->scan = scan == TP_SCAN_AUTO ? tp_procmem_scan_method() : scan;
 	capture->pages_scanned = runs.pages;
+	TP_TRY(put_small(memory, writer, call));
 	return read_devices(memory->devices.read_fd, call, capture);
 }
 

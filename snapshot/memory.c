@@ -58,6 +58,7 @@ void tp_memory_deinit(struct tp_memory *memory)
 	torpor_error_free(memory->denied);
 	free(memory->small);
 	free(memory->small_addresses);
+	free(memory->small_now);
 	*memory = TP_MEMORY_NONE;
 }
 

@@ -33,6 +33,7 @@ struct tp_memory {
 	struct tp_mapping mapping;   /* of main RAM, if not denied */
 	uint8_t *small;		   /* what the small blocks held after loading; NULL: as the base */
 	uint64_t *small_addresses; /* of each small block; NULL: not located yet */
+	uint8_t *small_now; /* where capture copies them to; made before the stop */
 };
 
 /*

@@ -25,6 +25,12 @@
 #include "storage/temp_file.h"
 #include "storage/writer_priv.h"
 
+/*
+ * Blocks that don't wake the workers yet: while they are put a guest stands still, and a worker
+ * that starts costs it more time than starting early saves. A large image has them awake soon.
+ */
+#define QUIET_BLOCKS 16
+
 /* A block between put and file. */
 struct pack_job {
 	struct tp_job job;
@@ -224,6 +230,7 @@ struct tp_image_writer *tp_image_writer_free(struct tp_image_writer *w)
 	if (!w)
 		return NULL;
 	atomic_store(&w->group.cancelled, true);
+	tp_group_wake(&w->group);
 	tp_group_join(&w->group, true);
 	pump(w);
 	assert(!w->first);
@@ -351,7 +358,10 @@ static void submit_block(struct tp_image_writer *w, struct tp_page_block *block)
 	*w->end = job;
 	w->end = &job->next;
 	pthread_mutex_unlock(&w->lock);
-	tp_group_submit(&w->group, &job->job);
+	if (w->blocks_put++ < QUIET_BLOCKS)
+		tp_group_submit_quietly(&w->group, &job->job);
+	else
+		tp_group_submit(&w->group, &job->job);
 }
 
 struct torpor_error *tp_image_writer_put(struct tp_image_writer *w, struct tp_page_block *block)
@@ -382,6 +392,7 @@ static bool all_pumped(struct tp_image_writer *w)
 /* Until all blocks are in the file's buffers and no worker is at them any more. */
 struct torpor_error *tp_writer_finish_blocks(struct tp_image_writer *w, const struct tp_call *call)
 {
+	tp_group_wake(&w->group);
 	for (;;) {
 		uint64_t seen = tp_group_finished(&w->group);
 		pump(w);

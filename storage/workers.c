@@ -188,7 +188,7 @@ void tp_group_deinit(struct tp_group *group)
 	group->event_fd = tp_close(group->event_fd);
 }
 
-void tp_group_submit(struct tp_group *group, struct tp_job *job)
+void tp_group_submit_quietly(struct tp_group *group, struct tp_job *job)
 {
 	struct tp_workers *workers = group->workers;
 
@@ -199,7 +199,17 @@ void tp_group_submit(struct tp_group *group, struct tp_job *job)
 	*workers->end = job;
 	workers->end = &job->next;
 	pthread_mutex_unlock(&workers->lock);
-	pthread_cond_signal(&workers->submitted);
+}
+
+void tp_group_submit(struct tp_group *group, struct tp_job *job)
+{
+	tp_group_submit_quietly(group, job);
+	pthread_cond_signal(&group->workers->submitted);
+}
+
+void tp_group_wake(struct tp_group *group)
+{
+	pthread_cond_broadcast(&group->workers->submitted);
 }
 
 bool tp_group_help(struct tp_group *group)

@@ -58,6 +58,13 @@ struct tp_job {
 
 void tp_group_submit(struct tp_group *group, struct tp_job *job);
 
+/*
+ * The same, but threads that sleep stay asleep until tp_group_wake, which is due before the group
+ * is joined: for a submitter that has more urgent things to do on this processor first.
+ */
+void tp_group_submit_quietly(struct tp_group *group, struct tp_job *job);
+void tp_group_wake(struct tp_group *group);
+
 /* Runs one queued job of the group on the caller's thread; false if none is queued. */
 bool tp_group_help(struct tp_group *group);
 

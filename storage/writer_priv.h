@@ -24,6 +24,7 @@ struct tp_image_writer {
 	struct tp_page_block *lent;
 	uint64_t next_page; /* the lowest that may be put */
 	uint64_t pages_put;
+	uint64_t blocks_put;
 	bool over; /* failed or committed */
 
 	struct tp_group group;
