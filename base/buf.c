@@ -79,7 +79,10 @@ void tp_buf_put_varint(struct tp_buf *buf, uint64_t v)
 
 struct tp_reader tp_reader_over(const void *data, size_t len)
 {
-	return (struct tp_reader){.at = data, .end = (const uint8_t *)data + len};
+	const uint8_t *at = data;
+
+	/* Nothing may be at NULL, and adding even 0 to that is undefined. */
+	return (struct tp_reader){.at = at, .end = len > 0 ? at + len : at};
 }
 
 size_t tp_reader_left(const struct tp_reader *r)
