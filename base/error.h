@@ -12,10 +12,11 @@
  * done to (a path, a session; NULL where there is none), FMT why it failed. All are copied.
  */
 struct torpor_error *tp_error(enum torpor_errc code, const char *step, const char *object,
-	const char *fmt, ...) TP_PRINTF(4, 5) TP_MUST_USE;
+	const char *fmt, ...) TP_PRINTF(4, 5) TP_MUST_USE TP_NOT_NULL;
 
 /* The same from an errno; its code follows from ERRNUM (ENOSPC is NOSPACE, EPERM is DENIED ...). */
-struct torpor_error *tp_error_errno(int errnum, const char *step, const char *object) TP_MUST_USE;
+struct torpor_error *tp_error_errno(
+	int errnum, const char *step, const char *object) TP_MUST_USE TP_NOT_NULL;
 
 /*
  * Puts an outer step around ERR and returns it: tp_error_in(err, "park", "s1") makes

@@ -9,6 +9,7 @@
 
 #define TP_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #define TP_MUST_USE	     __attribute__((warn_unused_result))
+#define TP_NOT_NULL	     __attribute__((returns_nonnull))
 
 #define TP_ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 #define TP_MIN(a, b)	((a) < (b) ? (a) : (b))
