@@ -65,7 +65,10 @@ static struct torpor_error *run(struct demo *demo, struct torpor_session *sessio
 	struct torpor_exec exec = {.argv = argv, .output = gather, .output_data = out};
 	struct torpor_exec_result result;
 	struct torpor_call call = {
-		.timeout_ns = UINT64_C(60000000000), .cancel = demo->cli->cancel};
+		/* A minute, and two seconds more for each MiB, which an emulated guest may take. */
+		.timeout_ns = (60 + 2 * (uint64_t)demo->file_mib) * UINT64_C(1000000000),
+		.cancel = demo->cli->cancel,
+	};
 
 	out->len = 0;
 	out->text[0] = '\0';
