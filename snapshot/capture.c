@@ -45,9 +45,7 @@ void tp_capture_deinit(struct tp_capture *capture)
 static struct torpor_error *prepare_direct(
 	struct tp_guest *guest, struct tp_memory *memory, const struct tp_call *call)
 {
-	if (memory->denied)
-		return tp_error(torpor_error_code(memory->denied), "look into the guest's memory",
-			NULL, "%s", torpor_error_message(memory->denied));
+	TP_TRY(tp_memory_allowed(memory, guest));
 	if (memory->devices.read_fd < 0)
 		TP_TRY(tp_device_file_init(&memory->devices, guest, call));
 	/* Copied to here, so that the page faults come before the stop. */

@@ -62,6 +62,19 @@ void tp_memory_deinit(struct tp_memory *memory)
 	*memory = TP_MEMORY_NONE;
 }
 
+struct torpor_error *tp_memory_allowed(
+	const struct tp_memory *memory, const struct tp_guest *guest)
+{
+	const struct torpor_error *denied = memory->denied;
+
+	if (!denied)
+		return tp_procmem_allowed(tp_guest_pid(guest));
+	struct torpor_error *err = tp_error(torpor_error_code(denied),
+		"look into the guest's memory", NULL, "%s", torpor_error_message(denied));
+	const char *hint = torpor_error_hint(denied);
+	return hint ? tp_error_hint(err, "%s", hint) : err;
+}
+
 /* What QEMU itself says of a block's size and place, where it says it. */
 static void ask_qemu(
 	struct tp_block_wanted *wanted, size_t n, const struct tp_ramblock *told, size_t n_told)

@@ -60,6 +60,13 @@ static inline void tp_memory_deinit_cleanup_(struct tp_memory *memory)
 #define TP_MEMORY __attribute__((cleanup(tp_memory_deinit_cleanup_)))
 
 /*
+ * Whether the clone's memory can be read and written now: rights may have ended since it was looked
+ * over. NULL if so, else as tp_procmem_allowed.
+ */
+struct torpor_error *tp_memory_allowed(
+	const struct tp_memory *memory, const struct tp_guest *guest) TP_MUST_USE;
+
+/*
  * Finds the small blocks in the clone's process, so that capture can read them; done at most once.
  * UNSUPPORTED where this QEMU doesn't let them be found: stream is left.
  */

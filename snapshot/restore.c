@@ -287,17 +287,18 @@ static void remember_small(struct source *s, struct tp_memory *memory)
 		memory->small = TP_TAKE(s->state.small);
 }
 
-static struct torpor_error *choose(
-	const struct tp_memory *memory, enum tp_path wanted, enum tp_path *path_out)
+static struct torpor_error *choose(const struct tp_guest *guest, const struct tp_memory *memory,
+	enum tp_path wanted, enum tp_path *path_out)
 {
 	if (!memory->base) {
 		*path_out = TP_PATH_OWN;
 		return NULL;
 	}
-	if (wanted == TP_PATH_DIRECT && memory->denied)
-		return tp_error(torpor_error_code(memory->denied), "write the guest's memory", NULL,
-			"%s", torpor_error_message(memory->denied));
-	*path_out = wanted == TP_PATH_STREAM || memory->denied ? TP_PATH_STREAM : TP_PATH_DIRECT;
+	TP_ERROR struct torpor_error *denied =
+		wanted == TP_PATH_STREAM ? NULL : tp_memory_allowed(memory, guest);
+	if (wanted == TP_PATH_DIRECT && denied)
+		return TP_TAKE(denied);
+	*path_out = wanted == TP_PATH_STREAM || denied ? TP_PATH_STREAM : TP_PATH_DIRECT;
 	return NULL;
 }
 
@@ -310,7 +311,7 @@ struct torpor_error *tp_restore(struct tp_guest *guest, struct tp_memory *memory
 	struct target t = {.guest = guest, .memory = memory, .lock = PTHREAD_MUTEX_INITIALIZER};
 	enum tp_path path = TP_PATH_AUTO;
 
-	TP_TRY(choose(memory, wanted, &path));
+	TP_TRY(choose(guest, memory, wanted, &path));
 	TP_TRY(source_init(&s, memory->base));
 	if (path == TP_PATH_STREAM)
 		TP_TRY(restore_stream(&s, &t, call));
