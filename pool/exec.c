@@ -54,8 +54,7 @@ static struct torpor_error *exec_agent(struct torpor_session *session,
 
 	if (exec->has_stdin || exec->env || exec->cwd)
 		return tp_error_hint(
-			tp_error(TORPOR_E_UNSUPPORTED, "run a command in",
-				session->name,
+			tp_error(TORPOR_E_UNSUPPORTED, "run a command in", session->name,
 				"without Torpor's helper there is no input, environment or "
 				"directory for it"),
 			"Build the template from a guest that runs torpor-helper.");

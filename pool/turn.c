@@ -14,7 +14,7 @@ struct tp_turn {
 	/* Semaphores; nobody has the turn while one is readable. */
 	int token_fd;
 	int reserved_fd; /* holds the token where it was given while `reserved` was above zero */
-	int wanted_fd; /* readable while `urgent` is above zero */
+	int wanted_fd;	 /* readable while `urgent` is above zero */
 	pthread_mutex_t lock;
 	/* By the lock. */
 	unsigned int urgent;   /* urgent callers that wait */

@@ -37,8 +37,7 @@ void tp_turn_give(struct tp_turn *turn);
  */
 void tp_turn_reserve(struct tp_turn *turn);
 void tp_turn_drop_reserved(struct tp_turn *turn);
-struct torpor_error *tp_turn_take_reserved(
-	struct tp_turn *turn, const char *object) TP_MUST_USE;
+struct torpor_error *tp_turn_take_reserved(struct tp_turn *turn, const char *object) TP_MUST_USE;
 
 /* Whether somebody urgent waits; and a descriptor that is readable while that is so. */
 bool tp_turn_wanted(struct tp_turn *turn);
