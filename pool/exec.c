@@ -5,12 +5,9 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "base/mem.h"
 #include "engine/agent.h"
 #include "pool/session.h"
 #include "pool/turn.h"
-
-#define END_PATIENCE (2 * TP_NSEC_PER_SEC)
 
 /* --- Through the helper: streamed --- */
 
@@ -70,29 +67,6 @@ static struct torpor_error *exec_agent(struct torpor_session *session,
 
 /* --- Both --- */
 
-/*
- * Where the connection was lost because the guest ended: how it ended. Connections close a moment
- * before the process is gone, and only with that is it known.
- */
-static struct torpor_error *explain(
-	struct torpor_session *session, struct torpor_error *err, const struct tp_call *call)
-{
-	struct tp_call soon = tp_call_bounded(call, END_PATIENCE);
-	TP_GUEST_EXIT struct tp_guest_exit how = {0};
-
-	if (!err || torpor_error_code(err) != TORPOR_E_QEMU)
-		return err;
-	TP_ERROR struct torpor_error *unknown = tp_wait_fd(tp_guest_pidfd(session->guest), POLLIN,
-		&soon, "wait for the end of", session->name);
-	if (!unknown)
-		unknown = tp_guest_exit_reason(session->guest, &how);
-	if (unknown)
-		return err;
-	torpor_error_free(err);
-	TP_FREE char *why = tp_guest_exit_text(&how);
-	return tp_error(TORPOR_E_QEMU, "talk to", session->name, "%s", why);
-}
-
 static struct torpor_error *exec_any(struct torpor_session *session, const struct torpor_exec *exec,
 	const struct tp_call *call, struct torpor_exec_result *result_out)
 {
@@ -128,8 +102,8 @@ static struct torpor_error *exec_interruptible(struct torpor_session *session,
 	TP_TRY(tp_session_require(session, TORPOR_SESSION_RUNNING, "run a command in"));
 	TP_TRY(either(call->cancel_fd, tp_turn_wanted_fd(session->turn), &cancel_fd));
 	inner.cancel_fd = cancel_fd;
-	struct torpor_error *err =
-		explain(session, exec_any(session, exec, &inner, result_out), call);
+	struct torpor_error *err = tp_session_explain(
+		session, session->guest, exec_any(session, exec, &inner, result_out), call);
 	if (err && torpor_error_code(err) == TORPOR_E_CANCELLED && tp_turn_wanted(session->turn)) {
 		torpor_error_free(err);
 		return tp_error(TORPOR_E_BUSY, "run a command in", session->name,
@@ -181,7 +155,8 @@ struct torpor_error *torpor_session_ping(struct torpor_session *session,
 	struct torpor_ping_report report = {0};
 
 	TP_TRY(tp_session_enter(session, false, &call));
-	struct torpor_error *err = explain(session, ping(session, &call, &report), &call);
+	struct torpor_error *err =
+		tp_session_explain(session, session->guest, ping(session, &call, &report), &call);
 	tp_session_leave(session);
 	if (!err && report_out)
 		*report_out = report;

@@ -51,7 +51,8 @@ static struct torpor_error *new_writer(struct torpor_session *session, const cha
 /* Makes the guest run, whatever state capture left it in, and its clock right. */
 static struct torpor_error *let_run(struct torpor_session *session, uint64_t *resumed_ns_out)
 {
-	struct tp_call call = tp_call_within(CLEANUP_TIMEOUT_NS);
+	/* As patient as with one that is resumed: a busy host's guest answers late. */
+	struct tp_call call = tp_call_within(RESUME_TIMEOUT_NS);
 	uint32_t fresh;
 	int64_t clock_error;
 

@@ -16,6 +16,9 @@
 #include "pool/turn.h"
 #include "pool/watch.h"
 
+/* From the loss of a connection to the end of the process. */
+#define END_PATIENCE (2 * TP_NSEC_PER_SEC)
+
 /* --- States --- */
 
 static const char *const state_names[] = {
@@ -92,6 +95,25 @@ struct torpor_error *tp_session_enter(
 void tp_session_leave(struct torpor_session *session)
 {
 	tp_turn_give(session->turn);
+}
+
+struct torpor_error *tp_session_explain(const struct torpor_session *session,
+	struct tp_guest *guest, struct torpor_error *err, const struct tp_call *call)
+{
+	struct tp_call soon = tp_call_bounded(call, END_PATIENCE);
+	TP_GUEST_EXIT struct tp_guest_exit how = {0};
+
+	if (!err || torpor_error_code(err) != TORPOR_E_QEMU)
+		return err;
+	TP_ERROR struct torpor_error *unknown = tp_wait_fd(
+		tp_guest_pidfd(guest), POLLIN, &soon, "wait for the end of", session->name);
+	if (!unknown)
+		unknown = tp_guest_exit_reason(guest, &how);
+	if (unknown)
+		return err;
+	torpor_error_free(err);
+	TP_FREE char *why = tp_guest_exit_text(&how);
+	return tp_error(TORPOR_E_QEMU, "talk to", session->name, "%s", why);
 }
 
 /* --- Making and freeing --- */

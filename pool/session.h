@@ -69,6 +69,13 @@ struct torpor_error *tp_session_enter(
 	struct torpor_session *session, bool urgent, const struct tp_call *call) TP_MUST_USE;
 void tp_session_leave(struct torpor_session *session);
 
+/*
+ * ERR, or where that came of GUEST's end, in its place how it ended. Connections and memory go a
+ * moment before the process has, and only with that is it known: that is waited for, shortly.
+ */
+struct torpor_error *tp_session_explain(const struct torpor_session *session,
+	struct tp_guest *guest, struct torpor_error *err, const struct tp_call *call) TP_MUST_USE;
+
 /* A new session in PARKED, of TMPL, which is counted up; in the engine's list. EXISTS. */
 struct torpor_error *tp_session_new(struct torpor_template *tmpl, const struct tp_record *record,
 	struct torpor_session **session_out) TP_MUST_USE;

@@ -286,7 +286,8 @@ static struct torpor_error *load_shell(struct torpor_session *session, const str
 				tp_shell_free(shell);
 			return err;
 		}
-		err = load(session, image, shell, call, report);
+		err = tp_session_explain(
+			session, shell->guest, load(session, image, shell, call, report), call);
 		if (!err) {
 			*shell_out = shell;
 			return NULL;
@@ -295,8 +296,7 @@ static struct torpor_error *load_shell(struct torpor_session *session, const str
 		if (torpor_error_code(err) != TORPOR_E_QEMU || report->shells_replaced > 0)
 			return err;
 		report->shells_replaced++;
-		tp_error_log(
-			tp_error_in(err, "replace the shell of", session->name));
+		tp_error_log(tp_error_in(err, "replace the shell of", session->name));
 	}
 }
 
