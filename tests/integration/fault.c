@@ -180,6 +180,19 @@ unsigned int it_entries(const char *state_dir, const char *sub, const char *pref
 	return count;
 }
 
+unsigned int it_own_rundirs(const char *state_dir)
+{
+	static const char *const kinds[] = {"shell", "boot", "own", "build"};
+	unsigned int count = 0;
+
+	for (size_t i = 0; i < TP_ARRAY_LEN(kinds); i++) {
+		char prefix[64];
+		snprintf(prefix, sizeof(prefix), "%s-%d-", kinds[i], getpid());
+		count += it_entries(state_dir, "run", prefix);
+	}
+	return count;
+}
+
 void it_check_swept(const char *state_dir)
 {
 	cr_assert_eq(it_entries(state_dir, "images", "."), 0, "a part of an image is left");
