@@ -89,7 +89,9 @@ static void fix_sections(uint8_t *image, size_t size, struct tp_format_header *h
 	const struct section *table = &sections[TP_SECTION_BLOCKS];
 	if (table->stored && header->sections[TP_SECTION_BLOCKS].codec == TP_CODEC_RAW) {
 		fix_blocks(image, size, header, &sections[TP_SECTION_INDEX], table);
-		memcpy(table->raw, table->stored, TP_MIN(table->raw_len, table->stored_len));
+		if (table->raw)
+			memcpy(table->raw, table->stored,
+				TP_MIN(table->raw_len, table->stored_len));
 	}
 	for (int i = 0; i < TP_SECTION_COUNT; i++) {
 		struct section *s = &sections[i];
