@@ -7,7 +7,7 @@ packages_build=(gcc libc6-dev meson ninja-build pkg-config libjansson-dev libssl
 packages_run=(qemu-system-x86)
 packages_guest=(cpio xz-utils zstd)
 packages_test=(binutils libcriterion-dev git scdoc)
-packages_check=(clang libclang-rt-dev shellcheck)
+packages_check=(clang libclang-rt-dev llvm shellcheck)
 packages_long=(clang-tidy)
 
 # Installs those of the packages given that are missing; asks sudo where it must.
