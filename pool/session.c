@@ -48,9 +48,12 @@ void tp_session_set_state(struct torpor_session *session, enum torpor_session_st
 	pthread_mutex_lock(&session->info_lock);
 	assert(allowed[session->info.state][state]);
 	session->info.state = state;
-	if (state != TORPOR_SESSION_RUNNING) {
-		session->info.pid = 0;
-		session->info.start_time = 0;
+	session->info.pid = 0;
+	session->info.start_time = 0;
+	if (state == TORPOR_SESSION_RUNNING) {
+		session->info.pid = tp_guest_pid(session->guest);
+		session->info.start_time = tp_guest_start_time(session->guest);
+		session->info.has_base = session->memory.base;
 	}
 	pthread_mutex_unlock(&session->info_lock);
 }

@@ -52,7 +52,10 @@ struct torpor_session {
 	struct torpor_session_info info;
 };
 
-/* Moves the session to STATE; asserts that the drawing above has that arrow. */
+/*
+ * Moves the session to STATE, and shows its guest where that is RUNNING; asserts that the drawing
+ * above has that arrow.
+ */
 void tp_session_set_state(struct torpor_session *session, enum torpor_session_state state);
 
 enum torpor_session_state tp_session_state(struct torpor_session *session);

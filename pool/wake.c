@@ -225,15 +225,6 @@ static void take_shell(struct torpor_session *session, struct tp_shell *shell)
 		tp_strdup(tp_qmp_version(tp_guest_qmp(session->guest)));
 }
 
-static void show_guest(struct torpor_session *session)
-{
-	pthread_mutex_lock(&session->info_lock);
-	session->info.pid = tp_guest_pid(session->guest);
-	session->info.start_time = tp_guest_start_time(session->guest);
-	session->info.has_base = session->memory.base;
-	pthread_mutex_unlock(&session->info_lock);
-}
-
 static struct torpor_error *get_shell(struct torpor_session *session, const struct tp_image *image,
 	const struct tp_call *call, bool *waited, struct tp_shell **shell_out)
 {
@@ -336,7 +327,6 @@ struct torpor_error *tp_session_wake(struct torpor_session *session, const struc
 		return tp_error_first(err, tp_session_end_guest(session, &soon));
 	}
 	session->entered_ns = entered_ns;
-	show_guest(session);
 	tp_session_set_state(session, TORPOR_SESSION_RUNNING);
 	*report_out = report;
 	return NULL;
@@ -398,6 +388,5 @@ struct torpor_error *tp_session_boot(struct torpor_session *session, const struc
 	pthread_mutex_lock(&session->info_lock);
 	session->info.reboots = session->record.reboots;
 	pthread_mutex_unlock(&session->info_lock);
-	show_guest(session);
 	return NULL;
 }
