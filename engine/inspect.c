@@ -93,19 +93,42 @@ static struct torpor_error *explain(struct tp_inspector *inspector, struct torpo
 	return tp_error(TORPOR_E_QEMU, step, NULL, "%s", tail);
 }
 
+/* A program that can't be started, or ends without a word, may not be QEMU at all. */
+static struct torpor_error *doubt(struct torpor_error *err, const char *program)
+{
+	enum torpor_errc code = err ? torpor_error_code(err) : TORPOR_E_INTERNAL;
+
+	if (code == TORPOR_E_NOT_FOUND || code == TORPOR_E_DENIED)
+		return tp_error_hint(err, "Install qemu-system-x86, or name another QEMU.");
+	if (code == TORPOR_E_QEMU)
+		return tp_error_hint(tp_error_in(err, "run", program),
+			"%s must be a QEMU system emulator for x86-64.", program);
+	return err;
+}
+
+static struct torpor_error *start(struct tp_inspector *inspector,
+	const struct tp_direct_options *options, enum tp_accel accel, const struct tp_call *call)
+{
+	const char *program = options->qemu ? options->qemu : TP_DEFAULT_QEMU;
+	int qmp_fd = -1;
+
+	TP_TRY(doubt(spawn(inspector, options, accel, call, &qmp_fd), program));
+	struct torpor_error *err = tp_qmp_open(qmp_fd, "QEMU", call, &inspector->qmp);
+	TP_FREE char *tail = tp_output_tail(inspector->output_fd, OUTPUT_TAIL_MAX);
+	return *tail ? explain(inspector, err) : doubt(err, program);
+}
+
 struct torpor_error *tp_inspector_start(const struct tp_direct_options *options,
 	enum tp_accel accel, const struct tp_call *call, struct tp_inspector **inspector_out)
 {
 	TP_CLEANUP(tp_inspector_end)
 	struct tp_inspector *inspector = tp_calloc(1, sizeof(*inspector));
-	int qmp_fd = -1;
 
 	inspector->process.pidfd = -1;
 	inspector->output_fd = -1;
 	TP_TRY(tp_output_new(OUTPUT_SIZE, &inspector->output_fd));
 	TP_TRY(tp_spawner_new(options->exec_helper, &inspector->spawner));
-	TP_TRY(spawn(inspector, options, accel, call, &qmp_fd));
-	TP_TRY(explain(inspector, tp_qmp_open(qmp_fd, "QEMU", call, &inspector->qmp)));
+	TP_TRY(start(inspector, options, accel, call));
 	*inspector_out = TP_TAKE(inspector);
 	return NULL;
 }

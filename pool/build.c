@@ -26,6 +26,7 @@
 #define DEFAULT_MEMORY (256 * TP_MIB)
 #define MIN_MEMORY     (16 * TP_MIB)
 #define AGENT_PATIENCE (15 * TP_NSEC_PER_SEC) /* for the second of helper and agent */
+#define END_PATIENCE   (2 * TP_NSEC_PER_SEC)  /* from a closed channel to the end */
 #define WARM_UP_COUNT  3
 
 struct build {
@@ -231,14 +232,35 @@ static struct torpor_error *wait_for_sign(struct build *b)
 		TP_TRY(tp_agent_knock(tp_guest_agent(b->guest), b->call));
 	TP_TRY(tp_wait_fds(
 		fds, TP_ARRAY_LEN(fds), b->call, "wait for guest of template", b->spec->name));
-	if (fds[3].revents) {
-		TP_CLEANUP(tp_guest_exit_deinit) struct tp_guest_exit how = {0};
-		TP_TRY(tp_guest_exit_reason(b->guest, &how));
-		return tp_error(TORPOR_E_GUEST, "boot template", b->spec->name,
-			"the guest ended (%s) %s",
-			how.shutdown_reason ? how.shutdown_reason : "QEMU died", how.output_tail);
+	return fds[3].revents ? tp_error(TORPOR_E_QEMU, "boot template", b->spec->name,
+					"its process ended")
+			      : NULL;
+}
+
+/*
+ * Where ERR comes of the guest's end, what that was. The channels close a moment before the process
+ * has ended, so whoever listens to them may hear of it first.
+ */
+static struct torpor_error *tell_end(struct build *b, struct torpor_error *err)
+{
+	struct tp_call soon = tp_call_bounded(b->call, END_PATIENCE);
+	TP_GUEST_EXIT struct tp_guest_exit how = {0};
+
+	if (!err || torpor_error_code(err) != TORPOR_E_QEMU || !b->guest)
+		return err;
+	TP_ERROR struct torpor_error *unknown = tp_wait_fd(
+		tp_guest_pidfd(b->guest), POLLIN, &soon, "wait for the end of", b->spec->name);
+	if (!unknown)
+		unknown = tp_guest_exit_reason(b->guest, &how);
+	if (unknown)
+		return err;
+	torpor_error_free(err);
+	if (!how.shutdown_reason) {
+		TP_FREE char *why = tp_guest_exit_text(&how);
+		return tp_error(TORPOR_E_QEMU, "boot template", b->spec->name, "%s", why);
 	}
-	return NULL;
+	return tp_error(TORPOR_E_GUEST, "boot template", b->spec->name, "the guest ended (%s) %s",
+		how.shutdown_reason, how.output_tail);
 }
 
 /* Finds out who answers. With a ready line nobody has to. */
@@ -290,9 +312,9 @@ static struct torpor_error *boot(struct build *b)
 
 	say(b, "boot", "starting QEMU");
 	TP_TRY(start(b));
-	TP_TRY(wait_for_sign(b));
+	TP_TRY(tell_end(b, wait_for_sign(b)));
 	if (!b->spec->ready_line)
-		TP_TRY(meet(b));
+		TP_TRY(tell_end(b, meet(b)));
 	b->report.boot_ns = tp_now_ns() - started;
 	b->record.boot_ns = b->report.boot_ns;
 	return NULL;
