@@ -2,6 +2,7 @@
 /* Options, output and dispatch for all commands. */
 #include "cli/cli.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -163,12 +164,13 @@ bool cli_parse_size(const char *text, uint64_t *bytes_out)
 
 	if (*text < '0' || *text > '9')
 		return false;
+	errno = 0;
 	uint64_t value = strtoumax(text, &end, 10);
 	const char *suffix = *end ? strchr(suffixes, *end) : NULL;
 	unsigned int shift = suffix ? 10 * (unsigned int)(suffix - suffixes + 1) : 0;
 	if (*end && (!suffix || end[1]))
 		return false;
-	if (value > UINT64_MAX >> shift)
+	if (errno || value > UINT64_MAX >> shift)
 		return false;
 	*bytes_out = value << shift;
 	return true;

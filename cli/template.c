@@ -66,6 +66,7 @@ static error_t parse_build(int key, char *arg, struct argp_state *state)
 {
 	struct build *build = state->input;
 	struct torpor_template_spec *spec = &build->spec;
+	unsigned long vcpus;
 	char *end;
 
 	switch (key) {
@@ -78,9 +79,10 @@ static error_t parse_build(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_VCPUS:
 		errno = 0;
-		spec->vcpus = (unsigned int)strtoul(arg, &end, 10);
-		if (errno || *end || spec->vcpus < 1 || spec->vcpus > 255)
+		vcpus = strtoul(arg, &end, 10);
+		if (errno || *end || vcpus < 1 || vcpus > 255)
 			argp_error(state, "--vcpus takes 1 to 255, not \"%s\"", arg);
+		spec->vcpus = (unsigned int)vcpus;
 		return 0;
 	case KEY_MACHINE:
 		spec->machine = arg;
