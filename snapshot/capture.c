@@ -70,7 +70,10 @@ struct torpor_error *tp_capture_prepare(struct tp_guest *guest, struct tp_memory
 			return tp_procmem_count(
 				tp_guest_pid(guest), &memory->mapping, options->scan, pages_out);
 		}
-		if (options->path == TP_PATH_DIRECT)
+		/* A call that is over, or a QEMU that is gone, has no other way either. */
+		enum torpor_errc code = torpor_error_code(err);
+		if (options->path == TP_PATH_DIRECT || code == TORPOR_E_TIMEOUT ||
+			code == TORPOR_E_CANCELLED || code == TORPOR_E_QEMU)
 			return err;
 		tp_error_log(tp_error_in(err, "stream path instead of direct", NULL));
 	}
