@@ -288,9 +288,9 @@ Test(bad_input, a_qemu_that_is_none)
 		expect(build_in((struct torpor_engine_options){.qemu = text}, accels[i]),
 			TORPOR_E_DENIED, text);
 		expect(build_in((struct torpor_engine_options){.qemu = "/bin/true"}, accels[i]),
-			TORPOR_E_QEMU, "QEMU ended with status 0");
+			TORPOR_E_QEMU, "/bin/true");
 		expect(build_in((struct torpor_engine_options){.qemu = "/bin/cat"}, accels[i]),
-			TORPOR_E_QEMU, "QEMU ended with status 1");
+			TORPOR_E_QEMU, "/bin/cat: ");
 	}
 	expect(build_in((struct torpor_engine_options){.exec_helper = "/no/such/helper"}, "tcg"),
 		TORPOR_E_NOT_FOUND, "/no/such/helper");
@@ -407,7 +407,7 @@ Test(bad_input, on_the_command_line)
 	cli_fails("image inspect /no/such/image", "not-found", "/no/such/image");
 	cli_fails("image verify /etc/passwd", "corrupt", "/etc/passwd");
 	cli_fails("image verify /etc", "invalid", "/etc");
-	cli_usage("", "COMMAND");
+	cli_usage("", "Try");
 	cli_usage("nonsense", "nonsense");
 	cli_usage("template nonsense", "nonsense");
 	cli_usage("image verify", "missing");

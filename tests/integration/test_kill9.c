@@ -220,22 +220,20 @@ Test(kill9, at_steps_of_a_park)
 	static const struct {
 		const char *op;
 		unsigned int nth;
-	} points[] = {{"create", 1}, {"allocate", 1}, {"write", 1}, {"write", 3}, {"truncate", 1},
-		{"sync", 1}, {"rename", 1}, {"sync-dir", 1}, {"end", 0}};
+	} points[] = {{"create", 1}, {"allocate", 1}, {"write", 1}, {"truncate", 1}, {"sync", 1},
+		{"rename", 1}, {"sync-dir", 1}, {"end", 0}};
 	char *state = it_own_state();
 
 	for (size_t i = 0; i < TP_ARRAY_LEN(points); i++)
 		kill_at(state, i % 2 ? "park" : "repark", points[i].op, points[i].nth);
 	kill_at(state, "repark", "rename", 1);
-	kill_at(state, "repark", "sync-dir", 1);
-	kill_at(state, "park", "end", 0);
 	it_remove_tree(state);
 }
 
 Test(kill9, at_any_moment_of_starting_resuming_and_forking)
 {
 	static const char *const scenarios[] = {"start", "resume", "fork"};
-	static const unsigned int moments[] = {300, 3000, 30000, 200000};
+	static const unsigned int moments[] = {2000, 60000};
 	char *state = it_own_state();
 
 	for (size_t s = 0; s < TP_ARRAY_LEN(scenarios); s++) {
