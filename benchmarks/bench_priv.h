@@ -7,7 +7,7 @@
 #include "benchmarks/bench.h"
 #include "pool/session.h"
 
-#define BENCH_SETTLE_MS	 100 /* after something was started, before the next sample */
+#define BENCH_SETTLE_MS	 100 /* before each sample */
 #define BENCH_BATCH	 4   /* pairs of guests that are quiet side by side */
 #define BENCH_FORKS	 8
 #define BENCH_PAYLOAD	 (20 * TP_MIB)
@@ -73,13 +73,14 @@ void bench_figures_deinit(struct bench *b);
 
 /* --- context.c: where it was measured, and how quiet it was there --- */
 
-/* One value of the context, to be printed now. */
-struct json_t;
 void bench_print_context(struct bench *b);
 void bench_print_quietness(struct bench *b);
 
-/* A fixed piece of CPU work, timed: between samples. */
-void bench_listen(struct bench *b);
+/*
+ * Before each sample: lets what was started or ended come to rest, and times a fixed piece of CPU
+ * work. CANCELLED.
+ */
+struct torpor_error *bench_settle(struct bench *b) TP_MUST_USE;
 
 double bench_load_average(void);
 
@@ -111,10 +112,6 @@ struct torpor_error *bench_end(struct torpor_session **session) TP_MUST_USE;
 
 /* Does nothing for that long; CANCELLED. */
 struct torpor_error *bench_quiet(struct bench *b, unsigned int ms) TP_MUST_USE;
-
-/* N shells wait, and had a moment to settle. */
-struct torpor_error *bench_shells(
-	struct bench *b, struct torpor_template *tmpl, unsigned int n) TP_MUST_USE;
 
 /* Resumes a parked session and asks for a sign of life; the times are FIGURE.running and so on. */
 struct torpor_error *bench_resume(struct bench *b, struct torpor_session *session,

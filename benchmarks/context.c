@@ -108,14 +108,16 @@ static uint64_t fixed_work(void)
 	return seed;
 }
 
-void bench_listen(struct bench *b)
+struct torpor_error *bench_settle(struct bench *b)
 {
 	struct bench_series *s = &b->noise;
-	uint64_t start = tp_now_ns();
 
+	TP_TRY(bench_quiet(b, BENCH_SETTLE_MS));
+	uint64_t start = tp_now_ns();
 	fixed_work();
 	s->values = tp_reallocarray(s->values, s->n + 1, sizeof(*s->values));
 	s->values[s->n++] = (double)(tp_now_ns() - start);
+	return NULL;
 }
 
 static int by_value(const void *a, const void *b)

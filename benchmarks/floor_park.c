@@ -151,7 +151,7 @@ struct torpor_error *bench_floor_park(struct bench *b, struct torpor_session *se
 	if (session->memory.denied)
 		return tp_error(TORPOR_E_DENIED, "measure", "floor", "%s",
 			torpor_error_message(session->memory.denied));
-	bench_listen(b);
+	TP_TRY(bench_settle(b));
 	TP_TRY(save_devices(session->guest, &call, &floor.devices_ns));
 	if (pages) {
 		TP_TRY(copy_out(session, &copied, &floor.copy_ns));

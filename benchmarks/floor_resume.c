@@ -105,7 +105,7 @@ static struct torpor_error *load(struct bench *b, struct torpor_session *session
 
 	TP_TRY(tp_shell_take(session->tmpl, call, &waited, &shell));
 	TP_TRY(get_ready(shell, image, call, &fd));
-	bench_listen(b);
+	TP_TRY(bench_settle(b));
 	uint64_t start = tp_now_ns();
 	TP_TRY(tp_guest_execute(shell->guest, "migrate-incoming",
 		json_pack("{s:s}", "uri", "fd:floor"), -1, call, NULL));

@@ -68,12 +68,6 @@ struct torpor_error *bench_quiet(struct bench *b, unsigned int ms)
 	return NULL;
 }
 
-struct torpor_error *bench_shells(struct bench *b, struct torpor_template *tmpl, unsigned int n)
-{
-	TP_TRY(torpor_template_prepare(tmpl, n, &b->options->call));
-	return bench_quiet(b, BENCH_SETTLE_MS);
-}
-
 /* --- Payload: half of it random, half text; the same in every run --- */
 
 static uint64_t next_random(uint64_t *state)

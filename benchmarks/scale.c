@@ -158,7 +158,7 @@ static struct torpor_error *park_one(
 		tp_asprintf("scale_ram.park_%s_%s", methods[m].name, sizes[size].name);
 	struct torpor_park_report report;
 
-	bench_listen(s->b);
+	TP_TRY(bench_settle(s->b));
 	TP_TRY(bench_park(s->b, round->batch.session[cell], figure, &report));
 	if (report.scan != methods[m].scan)
 		return tp_error(TORPOR_E_INTERNAL, "measure", figure, "another scan was used");
@@ -174,8 +174,8 @@ static struct torpor_error *resume_one(
 		tp_asprintf("scale_ram.resume_%s_%s", methods[m].name, sizes[size].name);
 	struct torpor_resume_report report;
 
-	TP_TRY(bench_shells(s->b, s->tmpl[m][size], 1));
-	bench_listen(s->b);
+	TP_TRY(torpor_template_prepare(s->tmpl[m][size], 1, &s->b->options->call));
+	TP_TRY(bench_settle(s->b));
 	TP_TRY(bench_resume(s->b, round->batch.session[cell], figure, &report));
 	round->running_ns[m][size] = report.running_ns;
 	return bench_end(&round->batch.session[cell]);

@@ -16,11 +16,11 @@ static struct torpor_error *claim(struct bench *b)
 	struct torpor_ping_report ping;
 	struct torpor_session *session;
 
-	bench_listen(b);
+	TP_TRY(bench_settle(b));
 	uint64_t start = tp_now_ns();
 	TP_TRY(torpor_template_prepare(b->tmpl, 1, &b->options->call));
 	bench_add(b, "spawn_shell", "ns", (double)(tp_now_ns() - start));
-	TP_TRY(bench_quiet(b, BENCH_SETTLE_MS));
+	TP_TRY(bench_settle(b));
 	TP_TRY(bench_claim(b, b->tmpl, &report, &session));
 	struct torpor_error *err = torpor_session_ping(session, &b->options->call, &ping);
 	err = tp_error_first(err, bench_end(&session));
@@ -64,12 +64,10 @@ static struct torpor_error *park_pair(struct bench *b, const struct kind *kind,
 	if (floor_first) {
 		TP_TRY(bench_floor_park(b, *floor_session, kind->dirty, &floor));
 		TP_TRY(bench_end(floor_session));
-		TP_TRY(bench_quiet(b, BENCH_SETTLE_MS));
 	}
-	bench_listen(b);
+	TP_TRY(bench_settle(b));
 	TP_TRY(bench_park(b, session, kind->park, &report));
 	if (!floor_first) {
-		TP_TRY(bench_quiet(b, BENCH_SETTLE_MS));
 		TP_TRY(bench_floor_park(b, *floor_session, kind->dirty, &floor));
 		TP_TRY(bench_end(floor_session));
 	}
@@ -102,15 +100,13 @@ static struct torpor_error *resume_pair(
 	struct bench_floor_resume floor;
 	struct torpor_resume_report report;
 
-	TP_TRY(bench_shells(b, b->tmpl, 2));
+	TP_TRY(torpor_template_prepare(b->tmpl, 2, &b->options->call));
 	if (floor_first) {
 		TP_TRY(bench_floor_resume(b, session, kind->dirty, &floor));
-		TP_TRY(bench_quiet(b, BENCH_SETTLE_MS));
 	}
-	bench_listen(b);
+	TP_TRY(bench_settle(b));
 	TP_TRY(bench_resume(b, session, kind->resume, &report));
 	if (!floor_first) {
-		TP_TRY(bench_quiet(b, BENCH_SETTLE_MS));
 		TP_TRY(bench_floor_resume(b, session, kind->dirty, &floor));
 	}
 	uint64_t running = floor.load_ns + floor.unpack_ns + floor.copy_ns;
@@ -176,7 +172,7 @@ static struct torpor_error *checkpoint(struct bench *b, struct torpor_session *s
 	TP_FREE char *name = bench_name(b);
 	struct torpor_park_report report;
 
-	bench_listen(b);
+	TP_TRY(bench_settle(b));
 	TP_TRY(torpor_session_checkpoint(session, name, &b->options->call, &report));
 	if (unlinkat(b->engine->images_fd, name, 0) < 0)
 		return tp_error_errno(errno, "remove image", name);
@@ -218,12 +214,12 @@ static struct torpor_error *fork_all(
 	uint64_t running_ns = 0;
 
 	static_assert(BENCH_FORKS <= 2 * BENCH_BATCH, "they fit into a batch");
-	TP_TRY(bench_shells(b, b->tmpl, BENCH_FORKS));
+	TP_TRY(torpor_template_prepare(b->tmpl, BENCH_FORKS, &b->options->call));
+	TP_TRY(bench_settle(b));
 	for (unsigned int i = 0; i < BENCH_FORKS; i++) {
 		names[i] = bench_name(b);
 		specs[i] = (struct torpor_session_spec){.name = names[i]};
 	}
-	bench_listen(b);
 	uint64_t start = tp_now_ns();
 	struct torpor_error *err = torpor_session_fork(
 		source, specs, BENCH_FORKS, &b->options->call, reports, batch.session);
@@ -246,8 +242,8 @@ static struct torpor_error *resume_one(
 {
 	struct torpor_resume_report report;
 
-	TP_TRY(bench_shells(b, b->tmpl, 1));
-	bench_listen(b);
+	TP_TRY(torpor_template_prepare(b->tmpl, 1, &b->options->call));
+	TP_TRY(bench_settle(b));
 	TP_TRY(torpor_session_resume(source, &b->options->call, &report));
 	*ready_ns = report.ready_ns;
 	bench_add(b, "fork_8.one_resume_ready", "ns", (double)report.ready_ns);
