@@ -268,6 +268,13 @@ static struct torpor_error *await_reply(
 			return NULL;
 		}
 		bool given_up = json_is_integer(id) && number > 0 && number < qmp->last_id;
+		json_t *error = json_object_get(reply, "error");
+		if (!id && error) {
+			/* QEMU couldn't read what it was sent. */
+			struct torpor_error *err = refusal(qmp, command, error);
+			json_decref(reply);
+			return err;
+		}
 		json_decref(reply);
 		if (!given_up)
 			return out_of_step(qmp, command, "a reply to no command");

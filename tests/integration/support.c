@@ -46,6 +46,27 @@ static void log_line(void *data, int level, const char *line)
 		fprintf(stderr, "torpor: %s\n", line);
 }
 
+/*
+ * A state directory of this program's own, so that what tests that run beside it leave or lack
+ * doesn't count; with the templates of all.
+ */
+static const char *own_state_dir(void)
+{
+	static char own[4096];
+	char shared[4096];
+	char link[4200];
+
+	snprintf(shared, sizeof(shared), "%s/templates", from_environment("TORPOR_TEST_STATE"));
+	snprintf(own, sizeof(own), "%s-%s", from_environment("TORPOR_TEST_STATE"),
+		program_invocation_short_name);
+	snprintf(link, sizeof(link), "%s/templates", own);
+	(void)!mkdir(from_environment("TORPOR_TEST_STATE"), 0700);
+	(void)!mkdir(shared, 0700);
+	(void)!mkdir(own, 0700);
+	cr_assert(symlink(shared, link) == 0 || errno == EEXIST, "%s: %m", link);
+	return own;
+}
+
 struct torpor_engine *it_open_with(struct torpor_engine_options options)
 {
 	char lock_path[4096];
@@ -53,7 +74,7 @@ struct torpor_engine *it_open_with(struct torpor_engine_options options)
 	struct torpor_template_info info;
 
 	if (!options.state_dir)
-		options.state_dir = from_environment("TORPOR_TEST_STATE");
+		options.state_dir = own_state_dir();
 	if (!options.log)
 		options.log = log_line;
 	it_ok(torpor_engine_open(&options, &engine));
