@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -138,13 +139,16 @@ static void look_at_accelerator(struct doctor *d, const char *wanted)
 
 /* --- Memory of other processes --- */
 
-/* A child that does nothing; negative if there can't be one. */
+/* A child that does nothing and ends with this thread; negative if there can't be one. */
 static pid_t spawn_subject(void)
 {
 	pid_t pid = fork();
 
-	while (pid == 0)
-		pause();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			pause();
+	}
 	return pid;
 }
 
