@@ -60,7 +60,7 @@ static void take_char(struct tp_console *console, char c)
 	if (c == '\n' || console->len == LINE_MAX_BYTES)
 		end_line(console);
 	if (c != '\n' && c != '\r')
-		console->line[console->len++] = c >= ' ' && c <= '~' ? c : '?';
+		console->line[console->len++] = (char)(c >= ' ' && c <= '~' ? c : '?');
 }
 
 static void *read_console(void *data)
