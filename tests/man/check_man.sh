@@ -19,13 +19,14 @@ compare() { # WHAT HELP MANUAL
 
 # Options of a --help on standard input: "-v", "--state=DIR" ...
 help_options() {
-  sed -nE 's/^ {1,6}((-[a-zA-Z?], )?--[a-z-]+(=[A-Z]+)?) *.*/\1/p; s/^ {2}(-[a-zA-Z?]) .*/\1/p' |
+  sed -nE 's/^ {1,6}((-[a-zA-Z?], )?--[a-z-]+(=[A-Z]+)?) *.*/\1/p; s/^ {2}(-[a-zA-Z?]( [A-Z]+)?) .*/\1/p' |
     sed 's/, /\n/'
 }
 
 # The same of the section OPTIONS of a page: "*-v*, *--verbose*", "*--state*=_DIR_".
 man_options() { # PAGE
-  sed -n '/^# OPTIONS/,/^# [A-NP-Z]/p' "$man/$1.scd" | grep -E '^\*-' | tr -d '*_' | sed 's/, /\n/'
+  sed -n '/^# OPTIONS/,/^# [A-NP-Z]/p' "$man/$1.scd" | grep -E '^\*-' |
+    sed 's/\[,\.\.\.\]//' | tr -d '*_' | sed 's/, /\n/'
 }
 
 help_commands() {
@@ -51,6 +52,9 @@ for command in $commands; do
     own+=$("$torpor" "$command" ${one:+"$one"} --help | help_options | grep -vxF -e "$common" || true)$'\n'
   done
   compare "torpor $command" "$(sed '/^$/d' <<<"$own")" "$(man_options "torpor-$command.1")"
+  compare "torpor $command's scenarios" \
+    "$("$torpor" "$command" --help | sed -n '/^Scenarios:/,/^$/s/^  \([a-z0-9_]*\) .*/\1/p')" \
+    "$(sed -n '/^# SCENARIOS/,/^# SEE/s/^\*\([a-z0-9_]*\)\*$/\1/p' "$man/torpor-$command.1.scd")"
   [ -z "$below" ] || compare "torpor $command's commands" "$below" \
     "$(sed -n "s/^\*torpor $command \([a-z]*\)\*.*/\1/p" "$man/torpor-$command.1.scd")"
 done
