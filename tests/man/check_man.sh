@@ -11,9 +11,9 @@ wrong=0
 # Two lists, one word a line: what only one of them has is an error.
 compare() { # WHAT HELP MANUAL
   local only
-  only=$(comm -23 <(sort -u <<<"$2") <(sort -u <<<"$3") | xargs)
+  only=$(comm -23 <(sort -u <<<"$2") <(sort -u <<<"$3") | paste -sd' ')
   [ -z "$only" ] || { echo "$1: not in the manual: $only"; wrong=1; }
-  only=$(comm -13 <(sort -u <<<"$2") <(sort -u <<<"$3") | xargs)
+  only=$(comm -13 <(sort -u <<<"$2") <(sort -u <<<"$3") | paste -sd' ')
   [ -z "$only" ] || { echo "$1: only in the manual: $only"; wrong=1; }
 }
 
