@@ -277,15 +277,20 @@ void in_ram_compare(const struct in_ram *before, const struct in_ram *after, con
 void in_reboot(struct torpor_session *session)
 {
 	static const char *const argv[] = {"reboot", "-f", NULL};
+	struct torpor_call bound = {.timeout_ns = PATIENCE};
+	struct tp_call call = in_call();
 	struct torpor_exec_result result;
 	struct torpor_session_info info;
 
-	/* Its end comes in the midst of this call, which may say so or not. */
-	torpor_error_free(
-		torpor_session_exec(session, &(struct torpor_exec){.argv = argv}, NULL, &result));
+	/* Its end comes in the midst of this call, so that this one fails. */
+	struct torpor_error *err =
+		torpor_session_exec(session, &(struct torpor_exec){.argv = argv}, &bound, &result);
+	cr_assert(err && torpor_error_code(err) != TORPOR_E_TIMEOUT, "the guest doesn't reset");
+	torpor_error_free(err);
 	do {
 		/* Calls wait for a guest that boots; before that they fail. */
 		torpor_error_free(torpor_session_ping(session, NULL, NULL));
+		it_ok(tp_call_check(&call, "wait for reboot", NULL));
 		it_ok(torpor_session_info(session, &info));
 		cr_assert_neq(info.state, TORPOR_SESSION_ENDED);
 	} while (info.state != TORPOR_SESSION_RUNNING || info.reboots == 0);
