@@ -38,19 +38,20 @@ struct tp_shell *in_restore(struct torpor_session *session, const char *name, en
 /* LEN bytes of the guest's physical memory, as QEMU itself tells them. The caller's to free. */
 uint8_t *in_read_physical(struct tp_guest *guest, uint64_t address, uint64_t len);
 
-/* All of a guest's RAM as QEMU shows it, and what QEMU itself puts into it at a load. */
+/* All of a guest's RAM as QEMU shows it, and what may be put into it at a load. */
 struct in_ram {
 	uint8_t *bytes; /* mapped */
 	uint64_t len;
 	bool has_generation;
 	uint8_t generation[16]; /* as the guest sees it */
+	bool has_kvmclock;
 };
 struct in_ram in_ram_read(struct tp_guest *guest, const struct tp_guest_config *config);
 void in_ram_deinit(struct in_ram *ram);
 
 /*
  * Fails unless both are equal but for the one place where QEMU tells the guest the generation that
- * its process has. WHAT is for the message.
+ * its process has, and the one where KVM tells it the time. WHAT is for the message.
  */
 void in_ram_compare(const struct in_ram *before, const struct in_ram *after, const char *what);
 
