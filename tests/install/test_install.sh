@@ -22,7 +22,7 @@ quietly() { # COMMAND...
 
 # --- install ---
 
-quietly meson setup "$work/build" "$source" --prefix="$prefix" --libdir=lib -Dtests=false \
+quietly meson setup "$work/build" "$source" --prefix="$prefix" -Dtests=false \
   -Doptimization=0
 quietly ninja -C "$work/build"
 DESTDIR=$work/stage quietly meson install -C "$work/build" --no-rebuild
