@@ -240,7 +240,7 @@ struct tp_image_writer *tp_image_writer_free(struct tp_image_writer *w)
 	tp_out_deinit(&w->out);
 	if (w->temp_name)
 		tp_error_log(tp_io_unlink(w->options.dirfd, w->temp_name));
-	tp_close(w->fd);
+	tp_temp_close(w->fd);
 	tp_staging_free(w->own_staging);
 	tp_index_builder_deinit(&w->index);
 	tp_buf_deinit(&w->table);

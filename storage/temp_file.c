@@ -34,6 +34,15 @@ static bool try_lock(int fd)
 	return fcntl(fd, F_OFD_SETLK, &lock) == 0;
 }
 
+int tp_temp_close(int fd)
+{
+	struct flock unlock = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+
+	if (fd >= 0)
+		(void)fcntl(fd, F_OFD_SETLK, &unlock);
+	return tp_close(fd);
+}
+
 static bool has_name(int fd)
 {
 	struct stat st;

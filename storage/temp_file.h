@@ -14,4 +14,10 @@
 struct torpor_error *tp_temp_create(
 	int dirfd, const char *name, int *fd_out, char **temp_name_out) TP_MUST_USE;
 
+/*
+ * Unlocks and closes FD. Closing alone would do, but not at once: threads that wrote through a ring
+ * may hold the file for a moment longer. Takes -1. Returns -1.
+ */
+int tp_temp_close(int fd);
+
 #endif
