@@ -106,7 +106,8 @@ struct torpor_error *tp_session_explain(const struct torpor_session *session,
 	struct tp_call soon = tp_call_bounded(call, END_PATIENCE);
 	TP_GUEST_EXIT struct tp_guest_exit how = {0};
 
-	if (!err || torpor_error_code(err) != TORPOR_E_QEMU)
+	if (!err || (torpor_error_code(err) != TORPOR_E_QEMU && torpor_error_errno(err) != EPIPE &&
+			    torpor_error_errno(err) != ECONNRESET))
 		return err;
 	TP_ERROR struct torpor_error *unknown = tp_wait_fd(
 		tp_guest_pidfd(guest), POLLIN, &soon, "wait for the end of", session->name);

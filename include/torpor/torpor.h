@@ -259,7 +259,8 @@ struct torpor_error *torpor_session_open(struct torpor_engine *engine, const cha
 
 /*
  * Gives up the handle. A running session of a bound engine ends; a kept one runs on. A parked
- * one stays parked. Takes NULL. Returns NULL.
+ * one stays parked. A boot of a guest that reset itself is broken off, unless guests are kept.
+ * Takes NULL. Returns NULL.
  */
 struct torpor_session *torpor_session_close(struct torpor_session *session);
 
