@@ -193,6 +193,16 @@ unsigned int it_own_rundirs(const char *state_dir)
 	return count;
 }
 
+unsigned int it_own_parts(const char *state_dir)
+{
+	char prefix[64];
+
+	snprintf(prefix, sizeof(prefix), ".it-%d-", getpid());
+	unsigned int count = it_entries(state_dir, "images", prefix);
+	snprintf(prefix, sizeof(prefix), ".cp-%d-", getpid());
+	return count + it_entries(state_dir, "images", prefix);
+}
+
 void it_check_swept(const char *state_dir)
 {
 	cr_assert_eq(it_entries(state_dir, "images", "."), 0, "a part of an image is left");

@@ -57,6 +57,8 @@ void it_remove_tree(char *dir);
 unsigned int it_entries(const char *state_dir, const char *sub, const char *prefix);
 /* Guests' directories in STATE_DIR that this process made, and not others beside it. */
 unsigned int it_own_rundirs(const char *state_dir);
+/* Parts of images of this process's sessions and checkpoints ("it", "cp"). */
+unsigned int it_own_parts(const char *state_dir);
 /* Nothing half-done is in STATE_DIR: no part file, no directory of a guest, no hidden template. */
 void it_check_swept(const char *state_dir);
 

@@ -84,7 +84,7 @@ static void check_runs_on(struct torpor_session *session)
 {
 	it_fault_clear();
 	cr_assert_eq(state_of(session), TORPOR_SESSION_RUNNING);
-	cr_assert_eq(it_partial_files(engine), 0, "a part of an image is left");
+	cr_assert_eq(it_own_parts(engine->state_dir), 0, "a part of an image is left");
 	it_count_check(session);
 	it_clock_check(session);
 }
@@ -333,7 +333,7 @@ Test(park_fails, when_qemu_dies)
 		struct torpor_error *err = torpor_session_park(session, NULL, NULL);
 		it_fault_clear();
 		cr_assert(atomic_load(&fault.struck));
-		cr_assert_eq(it_partial_files(engine), 0);
+		cr_assert_eq(it_own_parts(engine->state_dir), 0);
 		if (!err) {
 			cr_assert_geq(ops[i], TP_IO_WRITE, "%s", it_op_name(ops[i]));
 			cr_assert_eq(state_of(session), TORPOR_SESSION_PARKED);

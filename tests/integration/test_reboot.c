@@ -167,7 +167,7 @@ Test(reboot, a_full_image_is_checkpointed_forked_and_refused_like_any)
 		cr_assert_eq(
 			torpor_error_code(err), TORPOR_E_TIMEOUT, "%s", torpor_error_message(err));
 		torpor_error_free(err);
-		cr_assert_eq(it_partial_files(engine), 0);
+		cr_assert_eq(it_own_parts(engine->state_dir), 0);
 	}
 
 	it_ok(torpor_session_open(engine, checkpoint, NULL, NULL, &opened));
