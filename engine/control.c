@@ -9,6 +9,7 @@
 
 #include "base/fd.h"
 #include "base/mem.h"
+#include "engine/launcher.h"
 
 /* The name under which a descriptor lies in QEMU until a migration takes it. */
 #define FD_NAME "torpor"
@@ -99,19 +100,25 @@ struct torpor_error *tp_guest_cont(
 
 /* ---- device state ---- */
 
-/* Hands FD to a new set of descriptors, whose id comes back. */
+/*
+ * Hands FD to a new set of descriptors. Its number is ours, so that it can be taken back where the
+ * answer didn't come; whether QEMU ever got it isn't known then.
+ */
 static struct torpor_error *add_fd(
-	struct tp_guest *guest, int fd, const struct tp_call *call, json_int_t *set_out)
+	struct tp_guest *guest, int fd, const struct tp_call *call, int64_t *set_out)
 {
-	json_t *result;
+	struct tp_call soon = tp_call_within(CANCEL_TIMEOUT_NS);
+	json_int_t set = ++guest->last_set;
+	struct torpor_error *err = tp_guest_execute(
+		guest, "add-fd", json_pack("{s:I}", "fdset-id", set), fd, call, NULL);
 
-	TP_TRY(tp_guest_execute(guest, "add-fd", NULL, fd, call, &result));
-	json_t *set = json_object_get(result, "fdset-id");
-	bool sound = json_is_integer(set);
-	if (sound)
-		*set_out = json_integer_value(set);
-	json_decref(result);
-	return sound ? NULL : no_sense(guest, "add-fd");
+	if (err) {
+		torpor_error_free(
+			run(guest, "remove-fd", json_pack("{s:I}", "fdset-id", set), &soon));
+		return err;
+	}
+	*set_out = set;
+	return NULL;
 }
 
 void tp_device_file_deinit(struct tp_device_file *file)
@@ -124,7 +131,7 @@ struct torpor_error *tp_device_file_init(
 	struct tp_device_file *file, struct tp_guest *guest, const struct tp_call *call)
 {
 	TP_FD int read_fd = -1;
-	json_int_t set = -1;
+	int64_t set = -1;
 
 	TP_TRY(tp_memfd("torpor-devices", 0, &read_fd));
 	TP_FREE char *path = tp_asprintf("/proc/self/fd/%d", read_fd);

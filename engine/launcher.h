@@ -103,6 +103,7 @@ struct tp_guest {
 	struct tp_qmp *qmp;	/* owned */
 	struct tp_agent *agent; /* owned; NULL without channels */
 	int helper_fd;		/* owned; -1: none, or taken */
+	int64_t last_set;	/* of descriptors lent to QEMU (engine/control.c) */
 	int exit_status;	/* as of wait(2); -1 until it was taken */
 };
 

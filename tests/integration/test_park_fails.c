@@ -390,14 +390,14 @@ static void trigger(void *data)
 	torpor_cancel_trigger(data);
 }
 
-/* QEMU was given descriptors, and hasn't any left. */
-static void check_no_descriptors(struct torpor_session *session)
+/* QEMU keeps the one descriptor that device state goes to, and no other however often it failed. */
+static void check_descriptors(struct torpor_session *session)
 {
 	struct tp_call call = tp_call_within(60 * TP_NSEC_PER_SEC);
 	json_t *sets;
 
 	it_ok(tp_guest_execute(session->guest, "query-fdsets", NULL, -1, &call, &sets));
-	cr_assert_eq(json_array_size(sets), 0, "%zu sets of descriptors are left in QEMU",
+	cr_assert_leq(json_array_size(sets), 1, "%zu sets of descriptors are left in QEMU",
 		json_array_size(sets));
 	json_decref(sets);
 }
@@ -448,7 +448,7 @@ static void give_up_everywhere(const struct attempt *a, const struct older *olde
 		expect(err, TORPOR_E_TIMEOUT, a->session->name, "ns", (unsigned int)ns);
 		check_untouched(older);
 		check_runs_on(a->session);
-		check_no_descriptors(a->session);
+		check_descriptors(a->session);
 	}
 }
 
@@ -463,7 +463,7 @@ static void unwanted_everywhere(unsigned int stride)
 	cancel_everywhere(&checkpoint, &older, stride);
 	give_up_everywhere(&park, &older);
 	give_up_everywhere(&checkpoint, &older);
-	check_no_descriptors(session);
+	check_descriptors(session);
 	it_ok(torpor_session_destroy(session, NULL));
 	free(older.bytes);
 }
