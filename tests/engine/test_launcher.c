@@ -171,7 +171,7 @@ static void load_template_into_clone(bool through_socket)
 		int pair[2];
 		cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 		feeder.socket = pair[1];
-		pthread_create(&feeder.thread, NULL, feed, &feeder);
+		cr_assert_eq(pthread_create(&feeder.thread, NULL, feed, &feeder), 0);
 		must(tp_guest_load_from_fd(clone, pair[0], true, &call));
 		pthread_join(feeder.thread, NULL);
 		close(pair[0]);
@@ -471,7 +471,7 @@ Test(launcher, a_start_can_be_cancelled)
 	pthread_t thread;
 
 	call.cancel_fd = cancel_fd;
-	pthread_create(&thread, NULL, cancel_when_recorded, &cancel_fd);
+	cr_assert_eq(pthread_create(&thread, NULL, cancel_when_recorded, &cancel_fd), 0);
 	must_not_start(l, &spec, TORPOR_E_CANCELLED, NULL);
 	pthread_join(thread, NULL);
 	tp_launcher_free(l);
@@ -500,7 +500,7 @@ Test(launcher, ten_in_parallel)
 	for (size_t i = 0; i < TP_ARRAY_LEN(all); i++) {
 		all[i].ram = ram;
 		snprintf(all[i].name, sizeof(all[i].name), "p%zu", i);
-		pthread_create(&all[i].thread, NULL, start_and_end, &all[i]);
+		cr_assert_eq(pthread_create(&all[i].thread, NULL, start_and_end, &all[i]), 0);
 	}
 	for (size_t i = 0; i < TP_ARRAY_LEN(all); i++)
 		pthread_join(all[i].thread, NULL);
