@@ -138,17 +138,38 @@ static struct torpor_error *choose_machine(struct build *b)
 
 /* --- The directory --- */
 
-static struct torpor_error *make_dir(struct build *b)
+/* Makes, opens and locks it; *LOST_OUT: another process's sweep was faster than the lock. */
+static struct torpor_error *try_make_dir(struct build *b, bool *lost_out)
 {
-	b->dir_name = tp_engine_guest_name(b->engine, "." TEMPLATE_PART_PREFIX "build");
+	struct stat st;
+
 	if (mkdirat(b->engine->templates_fd, b->dir_name, 0700) < 0)
 		return tp_error_errno(errno, "make directory", b->dir_name);
 	b->dir_fd =
 		openat(b->engine->templates_fd, b->dir_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	*lost_out = b->dir_fd < 0 && errno == ENOENT;
+	if (*lost_out)
+		return NULL;
 	if (b->dir_fd < 0)
 		return tp_error_errno(errno, "open directory", b->dir_name);
-	if (flock(b->dir_fd, LOCK_EX | LOCK_NB) < 0)
+	/* The sweep locks it for a moment; it is ours if it has a name once we have the lock. */
+	if (flock(b->dir_fd, LOCK_EX) < 0 || fstat(b->dir_fd, &st) < 0)
 		return tp_error_errno(errno, "lock directory", b->dir_name);
+	*lost_out = st.st_nlink == 0;
+	if (*lost_out)
+		b->dir_fd = tp_close(b->dir_fd);
+	return NULL;
+}
+
+static struct torpor_error *make_dir(struct build *b)
+{
+	bool lost = true;
+
+	b->dir_name = tp_engine_guest_name(b->engine, "." TEMPLATE_PART_PREFIX "build");
+	while (lost) {
+		TP_TRY(tp_call_check(b->call, "make directory", b->dir_name));
+		TP_TRY(try_make_dir(b, &lost));
+	}
 	return NULL;
 }
 

@@ -307,6 +307,17 @@ struct torpor_error *tp_session_describe(const struct tp_record *from,
 	return NULL;
 }
 
+/* A session of that name may be parked: the new one would overwrite its image some day. */
+static struct torpor_error *check_no_image(struct torpor_engine *engine, const char *name)
+{
+	if (faccessat(engine->images_fd, name, F_OK, 0) < 0)
+		return NULL;
+	return tp_error_hint(
+		tp_error(TORPOR_E_EXISTS, "make session", name, "one of that name is parked"),
+		"Choose another name; or resume that one, or remove %s/images/%s.",
+		engine->state_dir, name);
+}
+
 struct torpor_error *tp_session_start_from(struct torpor_template *tmpl,
 	const struct tp_image *image, const struct tp_record *from,
 	const struct torpor_session_spec *spec, uint64_t entered_ns, const struct tp_call *call,
@@ -319,6 +330,7 @@ struct torpor_error *tp_session_start_from(struct torpor_template *tmpl,
 	struct torpor_session *session;
 
 	TP_TRY(tp_session_describe(from, spec, &record));
+	TP_TRY(check_no_image(tmpl->engine, spec->name));
 	TP_TRY(tp_session_new(tmpl, &record, &session));
 	struct torpor_error *err = tp_session_wake(session, image, all, entered_ns, call, &report);
 	if (err) {

@@ -129,8 +129,8 @@ static struct torpor_error *get_template(struct torpor_engine *engine, const cha
 	struct torpor_template *tmpl = in_use(engine, tp_image_meta(image)->template_id);
 	if (!tmpl) {
 		TP_TRY(tp_base_fill(engine->templates_fd, path, engine->workers, call, &base));
-		tmpl = tp_template_adopt(engine, name, base, tp_image_file_bytes(image),
-			tp_image_created_ns(image));
+		tmpl = tp_template_adopt(
+			engine, name, base, tp_image_file_bytes(image), tp_image_created_ns(image));
 	}
 	*template_out = tmpl;
 	return NULL;

@@ -179,6 +179,23 @@ Test(life, closing_the_engine_with_a_parked_session_keeps_it)
 	it_ok(torpor_session_destroy(session, NULL));
 }
 
+Test(life, a_parked_sessions_name_is_taken)
+{
+	struct torpor_session *session = it_start(tmpl);
+	struct torpor_session_info info;
+	struct torpor_session *other;
+
+	it_ok(torpor_session_park(session, NULL, NULL));
+	it_ok(torpor_session_info(session, &info));
+	torpor_session_close(session);
+	struct torpor_session_spec spec = {.name = info.name};
+	it_fails(torpor_session_start(tmpl, &spec, NULL, NULL, &other), TORPOR_E_EXISTS);
+	it_ok(torpor_session_open(engine, info.name, NULL, NULL, &session));
+	it_ok(torpor_session_destroy(session, NULL));
+	it_ok(torpor_session_start(tmpl, &spec, NULL, NULL, &other));
+	it_ok(torpor_session_destroy(other, NULL));
+}
+
 Test(life, two_engines_of_one_process_share_a_state_directory)
 {
 	struct torpor_engine *other = it_open();
