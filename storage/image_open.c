@@ -231,7 +231,7 @@ static struct torpor_error *decode_section(const struct tp_image *image, struct 
 
 static struct torpor_error *take_config(struct tp_image *image, struct tp_codec *codec)
 {
-	uint8_t *raw;
+	uint8_t *raw = NULL;
 
 	TP_TRY(decode_section(image, codec, TP_SECTION_CONFIG, NULL, 0, &raw));
 	image->config = (char *)raw;
@@ -456,7 +456,7 @@ struct torpor_error *tp_image_device(const struct tp_image *image, const void *p
 	size_t prefix_len, void **device_out, size_t *len_out)
 {
 	TP_CLEANUP(tp_codec_free) struct tp_codec *codec = tp_codec_new();
-	uint8_t *raw;
+	uint8_t *raw = NULL;
 
 	if (!codec)
 		return tp_error(

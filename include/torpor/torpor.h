@@ -245,7 +245,10 @@ struct torpor_park_report {
 	enum torpor_scan scan;
 };
 
-/* A new session from the template: clone, load, made fresh. 30 s. REPORT_OUT may be NULL. */
+/*
+ * A new session from the template: clone, load, made fresh. EXISTS where a session or parked image
+ * has that name. 30 s. REPORT_OUT may be NULL.
+ */
 struct torpor_error *torpor_session_start(struct torpor_template *tmpl,
 	const struct torpor_session_spec *spec, const struct torpor_call *call,
 	struct torpor_resume_report *report_out, struct torpor_session **session_out);

@@ -564,19 +564,19 @@ Test(damage, verify_names_what_is_damaged)
 
 	TP_FREE char *path = tp_asprintf("%s/small", world.path);
 	FILE *file = fopen(path, "r+");
-	fseek(file, (long)sizeof(struct tp_format_header) + 3, SEEK_SET);
-	fwrite(&block_byte, 1, 1, file);
-	fflush(file);
+	cr_assert_eq(fseek(file, (long)sizeof(struct tp_format_header) + 3, SEEK_SET), 0);
+	cr_assert_eq(fwrite(&block_byte, 1, 1, file), 1);
+	cr_assert_eq(fflush(file), 0);
 	cr_assert_eq(
 		code_of(tp_image_verify(image, base, remember, named, &forever)), TORPOR_E_CORRUPT);
 	cr_assert_str_eq(named, "block 0");
 
-	fseek(file, (long)sizeof(struct tp_format_header) + 3, SEEK_SET);
+	cr_assert_eq(fseek(file, (long)sizeof(struct tp_format_header) + 3, SEEK_SET), 0);
 	block_byte ^= 1;
-	fwrite(&block_byte, 1, 1, file);
-	fseek(file, (long)sound_len - 1, SEEK_SET);
-	fwrite(&byte, 1, 1, file);
-	fclose(file);
+	cr_assert_eq(fwrite(&block_byte, 1, 1, file), 1);
+	cr_assert_eq(fseek(file, (long)sound_len - 1, SEEK_SET), 0);
+	cr_assert_eq(fwrite(&byte, 1, 1, file), 1);
+	cr_assert_eq(fclose(file), 0);
 	cr_assert_eq(
 		code_of(tp_image_verify(image, base, remember, named, &forever)), TORPOR_E_CORRUPT);
 	cr_assert_str_eq(named, "device state");

@@ -171,7 +171,7 @@ Test(roundtrip, a_base_shortens_what_resembles_it)
 	struct tp_image_meta meta = spec_meta(&spec);
 	struct tp_image_writer *writer;
 	struct tp_image_stats stats;
-	struct tp_page_block *block;
+	struct tp_page_block *block = NULL;
 
 	must(tp_image_writer_new(&options, &forever, &writer));
 	for (uint64_t page = 0; page < 160 * 30; page += 30) {

@@ -112,6 +112,14 @@ static void *meddle(void *arg)
 	return NULL;
 }
 
+static void must_start(int error)
+{
+	if (error) {
+		fprintf(stderr, "no thread can be started: %s\n", strerror(error));
+		abort();
+	}
+}
+
 static void run(bool sync)
 {
 	pthread_t threads[THREADS];
@@ -119,9 +127,9 @@ static void run(bool sync)
 
 	tp_io_force_sync(sync);
 	atomic_store(&over, false);
-	pthread_create(&meddler, NULL, meddle, NULL);
+	must_start(pthread_create(&meddler, NULL, meddle, NULL));
 	for (int i = 0; i < THREADS; i++)
-		pthread_create(&threads[i], NULL, work, (void *)(intptr_t)i);
+		must_start(pthread_create(&threads[i], NULL, work, (void *)(intptr_t)i));
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
 	atomic_store(&over, true);

@@ -279,7 +279,7 @@ Test(writer, waits_for_staging_that_others_hold)
 	cr_assert_eq(code_of(tp_image_writer_get(writer, &ended, &block)), TORPOR_E_TIMEOUT);
 	eventfd_write(call.cancel_fd, 1);
 	cr_assert_eq(code_of(tp_image_writer_get(writer, &call, &block)), TORPOR_E_CANCELLED);
-	pthread_create(&thread, NULL, give_one_back, NULL);
+	cr_assert_eq(pthread_create(&thread, NULL, give_one_back, NULL), 0);
 	must(tp_image_writer_get(writer, &forever, &block));
 	pthread_join(thread, NULL);
 	for (size_t i = 1; i < TP_ARRAY_LEN(held); i++)
@@ -311,7 +311,7 @@ Test(writer, several_at_a_time_share_workers_and_staging)
 	shrink_staging();
 	for (size_t i = 0; i < TP_ARRAY_LEN(names); i++) {
 		snprintf(names[i], sizeof(names[i]), "i%zu", i);
-		pthread_create(&threads[i], NULL, write_one, names[i]);
+		cr_assert_eq(pthread_create(&threads[i], NULL, write_one, names[i]), 0);
 	}
 	for (size_t i = 0; i < TP_ARRAY_LEN(names); i++)
 		pthread_join(threads[i], NULL);
