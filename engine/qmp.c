@@ -18,6 +18,7 @@ struct tp_qmp {
 	struct tp_lines in;
 	bool closed; /* by QEMU, or because the stream is no longer in step */
 	json_int_t last_id;
+	bool greeted_again; /* see execute_again */
 	char *shutdown_reason;
 	/* A ring: the oldest at [first], all indices modulo TP_QMP_EVENTS_MAX. */
 	struct tp_qmp_event events[TP_QMP_EVENTS_MAX];
@@ -128,7 +129,7 @@ static struct torpor_error *socket_closed(struct tp_qmp *qmp, const char *step)
 }
 
 /* The next message of any kind; a new reference. */
-static struct torpor_error *read_message(
+static struct torpor_error *read_any(
 	struct tp_qmp *qmp, const struct tp_call *call, const char *step, json_t **message_out)
 {
 	char *line;
@@ -155,6 +156,22 @@ static struct torpor_error *read_message(
 	}
 	*message_out = message;
 	return NULL;
+}
+
+/* The next message; a second greeting is only noted. */
+static struct torpor_error *read_message(
+	struct tp_qmp *qmp, const struct tp_call *call, const char *step, json_t **message_out)
+{
+	for (;;) {
+		json_t *message;
+		TP_TRY(read_any(qmp, call, step, &message));
+		if (!qmp->version || !json_object_get(message, "QMP")) {
+			*message_out = message;
+			return NULL;
+		}
+		qmp->greeted_again = true;
+		json_decref(message);
+	}
 }
 
 /* The next message that is no event; events are queued. */
@@ -281,7 +298,7 @@ static struct torpor_error *await_reply(
 	}
 }
 
-struct torpor_error *tp_qmp_execute(struct tp_qmp *qmp, const char *command, json_t *args,
+static struct torpor_error *execute(struct tp_qmp *qmp, const char *command, json_t *args,
 	int pass_fd, const struct tp_call *call, json_t **return_out)
 {
 	json_t *reply = NULL;
@@ -304,6 +321,40 @@ struct torpor_error *tp_qmp_execute(struct tp_qmp *qmp, const char *command, jso
 	else if (return_out)
 		*return_out = json_incref(result);
 	json_decref(reply);
+	return err;
+}
+
+/*
+ * A QEMU that finds our connection waiting as it starts can greet twice: one thread accepts it
+ * while another one sets the monitor up, and each takes the connection for new (chardev/char-fe.c,
+ * qemu_chr_fe_set_handlers_full). The second greeting puts the monitor back into negotiation, where
+ * it knows no commands. ERR is that of such a command; ARGS is taken.
+ */
+static struct torpor_error *execute_again(struct tp_qmp *qmp, struct torpor_error *err,
+	const char *command, json_t *args, int pass_fd, const struct tp_call *call,
+	json_t **return_out)
+{
+	qmp->greeted_again = false;
+	struct torpor_error *refused = execute(qmp, "qmp_capabilities", NULL, -1, call, NULL);
+	if (refused) {
+		/* It wasn't in negotiation: the command was refused for itself. */
+		torpor_error_free(refused);
+		json_decref(args);
+		return err;
+	}
+	torpor_error_free(err);
+	return execute(qmp, command, args, pass_fd, call, return_out);
+}
+
+struct torpor_error *tp_qmp_execute(struct tp_qmp *qmp, const char *command, json_t *args,
+	int pass_fd, const struct tp_call *call, json_t **return_out)
+{
+	json_t *kept = json_incref(args);
+	struct torpor_error *err = execute(qmp, command, args, pass_fd, call, return_out);
+
+	if (err && qmp->greeted_again && torpor_error_code(err) == TORPOR_E_UNSUPPORTED)
+		return execute_again(qmp, err, command, kept, pass_fd, call, return_out);
+	json_decref(kept);
 	return err;
 }
 

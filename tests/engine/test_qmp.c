@@ -122,6 +122,41 @@ Test(qmp, refusals)
 	finish();
 }
 
+#define GREETING_AGAIN                                                                             \
+	{                                                                                          \
+		PEER_REPLY, "{\"QMP\": {\"version\": {\"qemu\": {\"major\": 7, \"minor\": 2, "           \
+			    "\"micro\": 22}}, \"capabilities\": []}}"                             \
+	}
+#define NOT_NEGOTIATED                                                                             \
+	{                                                                                          \
+		PEER_REPLY, "{\"error\": {\"class\": \"CommandNotFound\", \"desc\": "                  \
+			    "\"Expecting capabilities negotiation\"}, \"id\": $ID}"                 \
+	}
+
+Test(qmp, a_second_greeting_is_answered_too)
+{
+	static const struct peer_step steps[] = {OPENING, GREETING_AGAIN,
+		EXPECT("{\"execute\": \"a\"}"), NOT_NEGOTIATED,
+		EXPECT("{\"execute\": \"qmp_capabilities\"}"), OK, EXPECT("{\"execute\": \"a\"}"),
+		OK, CLOSE};
+
+	open_with(steps);
+	must(run("a"));
+	finish();
+}
+
+Test(qmp, a_second_greeting_may_also_do_no_harm)
+{
+	static const struct peer_step steps[] = {OPENING, GREETING_AGAIN,
+		EXPECT("{\"execute\": \"a\"}"), OK, EXPECT("{\"execute\": \"b\"}"), NOT_NEGOTIATED,
+		EXPECT("{\"execute\": \"qmp_capabilities\"}"), NOT_NEGOTIATED, CLOSE};
+
+	open_with(steps);
+	must(run("a"));
+	must_fail(run("b"), TORPOR_E_UNSUPPORTED, "Expecting");
+	finish();
+}
+
 Test(qmp, human_monitor)
 {
 	static const struct peer_step steps[] = {OPENING,
