@@ -75,7 +75,7 @@ static char *list_commands(int key, const char *text, void *input)
 	fputs("Commands:\n", f);
 	for (const struct cli_command *c = commands; c->name; c++)
 		fprintf(f, "  %-10s %s\n", c->name, c->summary);
-	fputs("\n`torpor COMMAND --help` tells more. All take --state, --qemu, --json.", f);
+	fputs("\nTry `torpor COMMAND --help`. All take --state, --qemu, --json.", f);
 	fclose(f);
 	return out;
 }
