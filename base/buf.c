@@ -38,12 +38,6 @@ void tp_buf_put_u8(struct tp_buf *buf, uint8_t v)
 	tp_buf_put(buf, &v, sizeof(v));
 }
 
-void tp_buf_put_le16(struct tp_buf *buf, uint16_t v)
-{
-	v = htole16(v);
-	tp_buf_put(buf, &v, sizeof(v));
-}
-
 void tp_buf_put_le32(struct tp_buf *buf, uint32_t v)
 {
 	v = htole32(v);
@@ -120,22 +114,6 @@ uint8_t tp_read_u8(struct tp_reader *r)
 	return v;
 }
 
-uint16_t tp_read_le16(struct tp_reader *r)
-{
-	uint16_t v = 0;
-
-	read_value(r, &v, sizeof(v));
-	return le16toh(v);
-}
-
-uint32_t tp_read_le32(struct tp_reader *r)
-{
-	uint32_t v = 0;
-
-	read_value(r, &v, sizeof(v));
-	return le32toh(v);
-}
-
 uint64_t tp_read_le64(struct tp_reader *r)
 {
 	uint64_t v = 0;
@@ -150,14 +128,6 @@ uint32_t tp_read_be32(struct tp_reader *r)
 
 	read_value(r, &v, sizeof(v));
 	return be32toh(v);
-}
-
-uint64_t tp_read_be64(struct tp_reader *r)
-{
-	uint64_t v = 0;
-
-	read_value(r, &v, sizeof(v));
-	return be64toh(v);
 }
 
 uint64_t tp_read_varint(struct tp_reader *r)

@@ -30,7 +30,6 @@ static inline void tp_buf_deinit_cleanup_(struct tp_buf *buf)
 void *tp_buf_extend(struct tp_buf *buf, size_t len);
 void tp_buf_put(struct tp_buf *buf, const void *data, size_t len);
 void tp_buf_put_u8(struct tp_buf *buf, uint8_t v);
-void tp_buf_put_le16(struct tp_buf *buf, uint16_t v);
 void tp_buf_put_le32(struct tp_buf *buf, uint32_t v);
 void tp_buf_put_le64(struct tp_buf *buf, uint64_t v);
 void tp_buf_put_be32(struct tp_buf *buf, uint32_t v);
@@ -49,11 +48,8 @@ size_t tp_reader_left(const struct tp_reader *r);
 /* LEN bytes in place, or NULL (and failed) if fewer are left. */
 const void *tp_read_bytes(struct tp_reader *r, size_t len);
 uint8_t tp_read_u8(struct tp_reader *r);
-uint16_t tp_read_le16(struct tp_reader *r);
-uint32_t tp_read_le32(struct tp_reader *r);
 uint64_t tp_read_le64(struct tp_reader *r);
 uint32_t tp_read_be32(struct tp_reader *r);
-uint64_t tp_read_be64(struct tp_reader *r);
 /* Fails on values over 64 bits and on encodings longer than needed. */
 uint64_t tp_read_varint(struct tp_reader *r);
 

@@ -44,8 +44,11 @@ static struct torpor_error *new_writer(struct torpor_session *session, const cha
 		.reserve_bytes = base ? pages * TP_PAGE_SIZE + RESERVE_EXTRA : RESERVE_EXTRA,
 	};
 
-	return tp_error_hint(tp_image_writer_new(&options, call, writer_out),
-		"The guest runs on. Free disk space under %s.", engine->state_dir);
+	struct torpor_error *err = tp_image_writer_new(&options, call, writer_out);
+	if (err && torpor_error_code(err) == TORPOR_E_NOSPACE)
+		return tp_error_hint(
+			err, "The guest runs on. Free disk space under %s.", engine->state_dir);
+	return err;
 }
 
 /* Makes the guest run, whatever state capture left it in, and its clock right. */
@@ -87,6 +90,9 @@ static struct torpor_error *commit(struct torpor_session *session, const struct 
 	TP_TRY(tp_capture_commit(capture, &session->memory, session->tmpl->base->id,
 		&session->record, writer, call, &stats));
 	report->durable_ns = tp_now_ns() - capture->stop_ns;
+	/* What a large delta needed isn't kept for the next one. */
+	if (capture->pages_scanned * TP_PAGE_SIZE > WARM_MAX)
+		tp_staging_trim(session->engine->staging, WARM_MAX);
 	report->pages = stats.pages_stored;
 	report->image_bytes = stats.file_bytes;
 	return NULL;

@@ -156,7 +156,7 @@ struct torpor_error *tp_put_small(struct tp_image_writer *writer, const uint8_t 
 	return block ? tp_image_writer_put(writer, block) : NULL;
 }
 
-/* Copies the small blocks as they are; what differs is looked for once the guest may go on. */
+/* Copies the small blocks as they are; what differs is looked for once all is copied. */
 static struct torpor_error *copy_small(pid_t pid, struct tp_memory *memory)
 {
 	const struct tp_base *base = memory->base;
