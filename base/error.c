@@ -15,6 +15,8 @@ struct torpor_error {
 	int errnum;
 	char *message;
 	char *hint;
+	const char *reason; /* static */
+	unsigned int retry_after_s;
 };
 
 static const char *const errc_names[] = {
@@ -135,6 +137,16 @@ struct torpor_error *tp_error_hint(struct torpor_error *err, const char *fmt, ..
 	return err;
 }
 
+struct torpor_error *tp_error_refusal(
+	struct torpor_error *err, const char *reason, unsigned int retry_after_s)
+{
+	if (err) {
+		err->reason = reason;
+		err->retry_after_s = retry_after_s;
+	}
+	return err;
+}
+
 struct torpor_error *tp_error_recode(struct torpor_error *err, enum torpor_errc code)
 {
 	if (err)
@@ -181,6 +193,16 @@ const char *torpor_error_message(const struct torpor_error *err)
 const char *torpor_error_hint(const struct torpor_error *err)
 {
 	return err->hint;
+}
+
+const char *torpor_error_reason(const struct torpor_error *err)
+{
+	return err->reason;
+}
+
+unsigned int torpor_error_retry_after(const struct torpor_error *err)
+{
+	return err->retry_after_s;
 }
 
 int torpor_error_errno(const struct torpor_error *err)

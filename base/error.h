@@ -29,6 +29,14 @@ struct torpor_error *tp_error_in(
 struct torpor_error *tp_error_hint(struct torpor_error *err, const char *fmt, ...)
 	TP_PRINTF(2, 3) TP_MUST_USE;
 
+/*
+ * Makes ERR a refusal: REASON is a short word for programs (docs/API.md has the list; static
+ * storage), RETRY_AFTER_S when it may be worth asking again, 0 where that can't be said. NULL stays
+ * NULL. Returns ERR.
+ */
+struct torpor_error *tp_error_refusal(
+	struct torpor_error *err, const char *reason, unsigned int retry_after_s) TP_MUST_USE;
+
 /* Changes the code, where an outer layer knows better what kind of failure it is. Returns ERR. */
 struct torpor_error *tp_error_recode(struct torpor_error *err, enum torpor_errc code) TP_MUST_USE;
 

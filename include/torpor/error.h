@@ -58,6 +58,13 @@ const char *torpor_error_message(const struct torpor_error *err);
 /* What the user can do about it, or NULL where nothing useful can be said. Valid as long as ERR. */
 const char *torpor_error_hint(const struct torpor_error *err);
 
+/*
+ * Of a refusal: why, as a short word ("tenant-sessions"; static storage), and after how many
+ * seconds it may be worth asking again. NULL and 0 for all others.
+ */
+const char *torpor_error_reason(const struct torpor_error *err);
+unsigned int torpor_error_retry_after(const struct torpor_error *err);
+
 /* The system's errno behind the failure, or 0. */
 int torpor_error_errno(const struct torpor_error *err);
 
