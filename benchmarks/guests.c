@@ -184,7 +184,7 @@ struct torpor_error *bench_resume(struct bench *b, struct torpor_session *sessio
 
 	TP_TRY(torpor_session_resume(session, &b->options->call, &report));
 	TP_TRY(torpor_session_ping(session, &b->options->call, &ping));
-	if (!report.shell_waited || report.shells_replaced)
+	if (report.source != TORPOR_SOURCE_SHELL || report.shells_replaced)
 		return tp_error(TORPOR_E_INTERNAL, "measure", figure, "no sound shell waited");
 	bench_add_to(b, figure, "loaded", "ns", (double)report.loaded_ns);
 	bench_add_to(b, figure, "running", "ns", (double)report.running_ns);

@@ -77,8 +77,8 @@ bool demo_verified(const struct demo_checks *checks)
 
 static json_t *resume_json(const struct torpor_resume_report *r)
 {
-	return json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "shell_waited",
-		(int)r->shell_waited, "shell_ns", (json_int_t)r->shell_ns, "loaded_ns",
+	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "source",
+		torpor_source_name(r->source), "shell_ns", (json_int_t)r->shell_ns, "loaded_ns",
 		(json_int_t)r->loaded_ns, "running_ns", (json_int_t)r->running_ns, "ready_ns",
 		(json_int_t)r->ready_ns, "fresh", (json_int_t)r->fresh, "clock_error_ns",
 		(json_int_t)r->clock_error_ns, "pages", (json_int_t)r->pages, "image_bytes",

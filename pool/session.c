@@ -24,6 +24,7 @@
 static const char *const state_names[] = {
 	[TORPOR_SESSION_RUNNING] = "running",
 	[TORPOR_SESSION_PARKED] = "parked",
+	[TORPOR_SESSION_PAUSED] = "paused",
 	[TORPOR_SESSION_REBOOTING] = "rebooting",
 	[TORPOR_SESSION_ENDED] = "ended",
 };
@@ -37,6 +38,17 @@ static const bool allowed[TP_ARRAY_LEN(state_names)][TP_ARRAY_LEN(state_names)] 
 	[TORPOR_SESSION_REBOOTING][TORPOR_SESSION_RUNNING] = true,
 	[TORPOR_SESSION_REBOOTING][TORPOR_SESSION_ENDED] = true,
 };
+
+const char *torpor_source_name(enum torpor_source source)
+{
+	static const char *const names[] = {
+		[TORPOR_SOURCE_SPAWN] = "spawn",
+		[TORPOR_SOURCE_SHELL] = "shell",
+		[TORPOR_SOURCE_WARM] = "warm",
+	};
+
+	return names[source];
+}
 
 const char *torpor_session_state_name(enum torpor_session_state state)
 {

@@ -265,13 +265,15 @@ static struct torpor_error *load_shell(struct torpor_session *session, const str
 	for (;;) {
 		struct tp_shell *shell;
 		uint64_t start = tp_now_ns();
-		TP_TRY(get_shell(session, image, call, &report->shell_waited, &shell));
-		report->shell_ns += report->shell_waited ? 0 : tp_now_ns() - start;
+		bool waited = false;
+		TP_TRY(get_shell(session, image, call, &waited, &shell));
+		report->source = waited ? TORPOR_SOURCE_SHELL : TORPOR_SOURCE_SPAWN;
+		report->shell_ns += waited ? 0 : tp_now_ns() - start;
 
 		struct torpor_error *err = check(session, image, shell);
 		if (err) {
 			/* What is refused leaves no process behind that wasn't there before. */
-			if (report->shell_waited)
+			if (waited)
 				tp_shell_put(session->tmpl, shell);
 			else
 				tp_shell_free(shell);

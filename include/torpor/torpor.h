@@ -80,6 +80,16 @@ enum torpor_scan {
 typedef void torpor_log_fn(
 	void *data, int level /* 0 debug, 1 info, 2 warning */, const char *line);
 
+/*
+ * Something happened by itself. Called on a thread of the engine's, which holds nothing, but which
+ * must not call into the engine: hand it on and return.
+ */
+enum torpor_event {
+	TORPOR_EVENT_SESSION, /* the session of that name has another state now */
+	TORPOR_EVENT_STOCK,   /* of the template of that name a waiting guest has died */
+};
+typedef void torpor_event_fn(void *data, enum torpor_event event, const char *name);
+
 struct torpor_engine_options {
 	const char *state_dir; /* made if missing; NULL: XDG state dir, /var/lib/torpor for root */
 	const char *qemu;      /* NULL: qemu-system-x86_64 on PATH */
@@ -93,6 +103,8 @@ struct torpor_engine_options {
 	enum torpor_scan scan;
 	torpor_log_fn *log; /* called from any thread; NULL: nowhere. One for the whole process. */
 	void *log_data;
+	torpor_event_fn *on_event; /* may be NULL */
+	void *event_data;
 };
 
 /*
@@ -185,6 +197,13 @@ struct torpor_error *torpor_template_list(
 /* Removes a stored template. Sessions that run go on; parked ones can't be resumed any more. */
 struct torpor_error *torpor_template_remove(struct torpor_engine *engine, const char *name);
 
+/*
+ * Starts guests ahead, until so many wait: warm ones (loaded, made fresh once, paused: a start only
+ * gives them their own identity) and shells (processes without state). 30 s.
+ */
+struct torpor_error *torpor_template_prepare_warm(
+	struct torpor_template *tmpl, unsigned int count, const struct torpor_call *call);
+
 /* Starts shells ahead, until COUNT wait. 30 s. */
 struct torpor_error *torpor_template_prepare(
 	struct torpor_template *tmpl, unsigned int count, const struct torpor_call *call);
@@ -194,6 +213,7 @@ struct torpor_error *torpor_template_prepare(
 enum torpor_session_state {
 	TORPOR_SESSION_RUNNING,
 	TORPOR_SESSION_PARKED,	  /* no process; the image is on disk */
+	TORPOR_SESSION_PAUSED,	  /* its process is there, its vCPUs stand still */
 	TORPOR_SESSION_REBOOTING, /* the guest reset itself and boots anew; calls wait for it */
 	TORPOR_SESSION_ENDED,	  /* powered off by the guest, or its process died */
 };
@@ -213,13 +233,21 @@ enum torpor_fresh {
 	TORPOR_FRESH_MACHINE_ID = 8, /* its own machine-id was set */
 };
 
+/* Where the process of a start, resume or fork came from. */
+enum torpor_source {
+	TORPOR_SOURCE_SPAWN, /* started for it */
+	TORPOR_SOURCE_SHELL, /* a shell waited */
+	TORPOR_SOURCE_WARM,  /* a warm guest waited */
+};
+const char *torpor_source_name(enum torpor_source source); /* "spawn", "shell", "warm" */
+
 /*
  * Intervals start when the call was entered. A guest without helper has ready_ns 0, and in `fresh`
  * what its agent could do.
  */
 struct torpor_resume_report {
 	uint64_t shell_ns; /* starting a shell, where none waited; part of the following */
-	bool shell_waited; /* one was ready */
+	enum torpor_source source;
 	unsigned int shells_replaced; /* shells that died and were replaced (at most 1) */
 	uint64_t loaded_ns;	      /* pages and device state are in place */
 	uint64_t running_ns;	      /* the RESUME event: vCPUs run */
@@ -315,6 +343,36 @@ struct torpor_error *torpor_session_resume(struct torpor_session *session,
 struct torpor_error *torpor_session_fork(struct torpor_session *source,
 	const struct torpor_session_spec *specs, size_t count, const struct torpor_call *call,
 	struct torpor_resume_report *reports_out, struct torpor_session **sessions_out);
+
+/*
+ * Stops a running session's vCPUs, or lets those of a paused one go on, with the right clock and
+ * fresh randomness. A paused session can be parked, checkpointed, forked, closed and destroyed. 30
+ * s.
+ */
+struct torpor_error *torpor_session_pause(
+	struct torpor_session *session, const struct torpor_call *call);
+struct torpor_error *torpor_session_unpause(
+	struct torpor_session *session, const struct torpor_call *call);
+
+/*
+ * What a later engine on this state directory needs to take a session over whose guest was kept
+ * (keep_guests), as JSON text, the caller's to free. Stays right until the session is parked,
+ * resumed or reboots.
+ */
+struct torpor_error *torpor_session_handover(struct torpor_session *session, char **handover_out);
+
+/*
+ * Takes over the session that HANDOVER describes, its guest running (or paused) on, untouched. The
+ * template's base is taken back from the guest's process, unless this engine has it. NOT_FOUND if
+ * the guest has ended; MISMATCH if the process isn't that guest, or its base not the template's. A
+ * guest that an operation stopped is still stopped then and shown as PAUSED. 30 s.
+ */
+struct torpor_error *torpor_session_adopt(struct torpor_engine *engine, const char *handover,
+	const struct torpor_call *call, struct torpor_session **session_out);
+
+/* Ends the guest that HANDOVER describes, if it still runs; and nobody else's. 30 s. */
+struct torpor_error *torpor_handover_end(
+	struct torpor_engine *engine, const char *handover, const struct torpor_call *call);
 
 /* STREAM is 1 for stdout, 2 for stderr. DATA is valid during the call. */
 typedef void torpor_output_fn(void *data, int stream, const void *bytes, size_t len);

@@ -182,7 +182,7 @@ Test(paths, a_shell_from_better_days_is_filled_by_stream)
 	it_ok(torpor_template_prepare(tmpl, 1, NULL));
 	refuse_memory();
 	it_ok(torpor_session_resume(session, NULL, &resume));
-	cr_assert(resume.shell_waited);
+	cr_assert_eq(resume.source, TORPOR_SOURCE_SHELL);
 	cr_assert_eq(resume.path, TORPOR_PATH_STREAM);
 	check_running(session);
 	end(session);
