@@ -98,7 +98,8 @@ static void tell_kvm(struct doctor *d, const char *template_name, const char *wh
 			"Guests run under tcg, many times slower. Enable virtualization in the "
 			"firmware (or nesting in the hypervisor), load kvm_intel or kvm_amd, give "
 			"this user access to /dev/kvm. What was found is remembered until the host "
-			"boots; to have it tried again, remove accel.json from the state directory.",
+			"boots; to have it tried again, remove accel.json from the state "
+			"directory.",
 			"kvm doesn't run the kernel of template %s: %s", template_name, why_not);
 }
 

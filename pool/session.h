@@ -100,6 +100,50 @@ struct torpor_error *tp_session_start_from(struct torpor_template *tmpl,
 	const struct torpor_session_spec *spec, uint64_t entered_ns, const struct tp_call *call,
 	struct torpor_resume_report *report_out, struct torpor_session **session_out) TP_MUST_USE;
 
+/* --- steps in between, for those above who have something to do there --- */
+
+/*
+ * Each is called on the thread of the call, which has the session's turn: it may ask tp_session_pid
+ * and tp_session_handover_locked, and nothing else of the session. An error from one fails the call
+ * as any other failure there would.
+ */
+typedef struct torpor_error *tp_session_hook(void *data, struct torpor_session *session);
+
+struct tp_session_hooks {
+	tp_session_hook
+		*on_loaded; /* start, resume, fork: it has its process, which stands still */
+	tp_session_hook
+		*on_running; /* the same: vCPUs run; that it is fresh is not yet confirmed */
+	tp_session_hook
+		*on_durable; /* park: image durable, process still there; an error takes it back */
+	void *data;
+};
+
+/* As the public calls, with HOOKS (may be NULL). */
+struct torpor_error *tp_session_start_hooked(struct torpor_template *tmpl,
+	const struct torpor_session_spec *spec, const struct tp_session_hooks *hooks,
+	const struct torpor_call *call, struct torpor_resume_report *report_out,
+	struct torpor_session **session_out) TP_MUST_USE;
+struct torpor_error *tp_session_resume_hooked(struct torpor_session *session,
+	const struct tp_session_hooks *hooks, const struct torpor_call *call,
+	struct torpor_resume_report *report_out) TP_MUST_USE;
+struct torpor_error *tp_session_park_hooked(struct torpor_session *session,
+	const struct tp_session_hooks *hooks, const struct torpor_call *call,
+	struct torpor_park_report *report_out) TP_MUST_USE;
+/* HOOKS: COUNT of them, one for each fork, or NULL. */
+struct torpor_error *tp_session_fork_hooked(struct torpor_session *source,
+	const struct torpor_session_spec *specs, size_t count, const struct tp_session_hooks *hooks,
+	const struct torpor_call *call, struct torpor_resume_report *reports_out,
+	struct torpor_session **sessions_out) TP_MUST_USE;
+
+/* For hooks: as torpor_session_info's pid, and torpor_session_handover. */
+int tp_session_pid(struct torpor_session *session);
+struct torpor_error *tp_session_handover_locked(
+	struct torpor_session *session, char **handover_out) TP_MUST_USE;
+
+/* Whether the session's turn is taken: an operation or a command is under way. */
+bool tp_session_busy(struct torpor_session *session);
+
 /* --- wake.c: the ways into RUNNING --- */
 
 /*

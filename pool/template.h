@@ -63,6 +63,21 @@ struct torpor_error *tp_shell_take(struct torpor_template *tmpl, const struct tp
 /* Gives an unused shell back to those that wait. It is taken. */
 void tp_shell_put(struct torpor_template *tmpl, struct tp_shell *shell);
 
+/* --- stock: what waits, shells and warm guests (warm.c) --- */
+
+/*
+ * Starts one and puts it among those that wait: a warm guest (loaded, run, made fresh once,
+ * stopped), or a shell. *TOOK_NS_OUT may be NULL. One that dies while it waits is removed, and
+ * TORPOR_EVENT_STOCK tells.
+ */
+struct torpor_error *tp_stock_add_warm(struct torpor_template *tmpl, const struct tp_call *call,
+	uint64_t *took_ns_out) TP_MUST_USE;
+struct torpor_error *tp_stock_add_shell(struct torpor_template *tmpl, const struct tp_call *call,
+	uint64_t *took_ns_out) TP_MUST_USE;
+void tp_stock_count(struct torpor_template *tmpl, unsigned int *warm_out, unsigned int *shells_out);
+/* Ends those beyond so many of each; how many that were. */
+unsigned int tp_stock_shrink(struct torpor_template *tmpl, unsigned int warm, unsigned int shells);
+
 /* A process for a guest without base: empty RAM in a memfd of its own, mapped shared. */
 struct torpor_error *tp_shell_start_own(struct torpor_engine *engine,
 	const struct tp_guest_config *config, const struct tp_call *call,

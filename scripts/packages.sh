@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # What has to be installed on Debian 12, and how. Sourced by the other scripts.
 
-packages_build=(gcc libc6-dev meson ninja-build pkg-config libjansson-dev libssl-dev
-  liburing-dev libxxhash-dev libzstd-dev)
+packages_build=(gcc libc6-dev meson ninja-build pkg-config libcurl4-openssl-dev libinih-dev
+  libjansson-dev libjose-dev libmicrohttpd-dev libsqlite3-dev libssl-dev liburing-dev
+  libxxhash-dev libzstd-dev)
 packages_run=(qemu-system-x86)
 packages_guest=(cpio xz-utils zstd)
 packages_test=(binutils libcriterion-dev git scdoc)

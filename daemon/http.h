@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * HTTP between libmicrohttpd and the handlers: a thread for each connection, so handlers are
+ * straight-line code that may block.
+ *
+ * A request has been bounded, parsed and authenticated when its handler sees it; what the handler
+ * returns as an error becomes a problem (RFC 9457).
+ */
+#ifndef TP_DAEMON_HTTP_H
+#define TP_DAEMON_HTTP_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "base/call.h"
+#include "service/service.h"
+
+struct tp_daemon;
+
+#define HTTP_PARAMS_MAX 3
+
+struct http_request {
+	struct tp_daemon *daemon;
+	struct tp_service *service;
+	const char *method;
+	const char *path;
+	const char *params[HTTP_PARAMS_MAX]; /* what stands for {...} in the route, decoded */
+	struct tp_actor actor;
+	json_t *body;	     /* an object (empty where none was sent), or NULL for GET and DELETE */
+	struct tp_call call; /* Torpor-Timeout, and the daemon's draining */
+	bool wants_events;   /* Accept: text/event-stream */
+	bool local;	     /* over the UNIX socket or from loopback */
+	void *connection;    /* struct MHD_Connection */
+};
+
+/* A query parameter or header; NULL if it wasn't sent. Valid as long as REQ. */
+const char *http_query(const struct http_request *req, const char *name);
+const char *http_header(const struct http_request *req, const char *name);
+/* A number in a query; INVALID out of [MIN, MAX]; DEFAULT_VALUE if it wasn't sent. */
+struct torpor_error *http_query_number(const struct http_request *req, const char *name,
+	uint64_t min, uint64_t max, uint64_t default_value, uint64_t *value_out) TP_MUST_USE;
+
+/* --- server-sent events --- */
+
+struct http_stream;
+
+/*
+ * One event. Waits while the reader is slow (a bounded number of bytes waits). False: the reader is
+ * gone, or the daemon drains: come to an end. ID 0: none. DATA is taken. Comment lines in quiet
+ * times come by themselves.
+ */
+bool http_stream_send(struct http_stream *stream, uint64_t id, const char *type, json_t *data);
+/* Readable once the reader is gone: for struct tp_call. */
+int http_stream_gone_fd(const struct http_stream *stream);
+
+/* What produces a stream, on a thread of its own; it ends when this returns. */
+typedef void http_producer(void *data, struct http_stream *stream);
+
+/* --- replies --- */
+
+struct http_reply {
+	int status;   /* 200 unless set */
+	json_t *body; /* taken; NULL: none (then 204 unless set), or one of the next two */
+	char *text;   /* taken; with CONTENT_TYPE */
+	const char *content_type;
+	const char *location; /* "Location" of a 201: copied from a buffer that lasts as long as the
+				 reply */
+	char location_buffer[128];
+	bool replayed;
+	/* A stream instead: PRODUCE gets DATA; FREE_DATA (may be NULL) is called behind it, always.
+	 */
+	http_producer *produce;
+	void *data;
+	void (*free_data)(void *data);
+};
+
+typedef struct torpor_error *http_handler(struct http_request *req, struct http_reply *reply);
+
+enum http_route_flags {
+	HTTP_OPEN = 1,	    /* needs no identity */
+	HTTP_MUTATING = 2,  /* counts against the tenant's rate; takes an Idempotency-Key */
+	HTTP_LONG = 4,	    /* no default bound on its time */
+	HTTP_NO_REPEAT = 8, /* an Idempotency-Key is refused (exec) */
+};
+
+struct http_route {
+	const char *method;
+	const char *pattern; /* "/v1/sessions/{id}/park" */
+	http_handler *handler;
+	unsigned int flags;
+};
+
+/* All of them (daemon/routes.c), ended by a NULL method; also what /openapi.json is checked
+ * against. */
+extern const struct http_route http_routes[];
+
+#endif
