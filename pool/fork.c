@@ -20,6 +20,7 @@ struct fork_all {
 	const struct tp_image *image;
 	const struct tp_record *record;
 	const struct torpor_session_spec *specs;
+	const struct tp_session_hooks *hooks; /* one for each, or NULL */
 	size_t count;
 	uint64_t entered_ns;
 	const struct tp_call *call;
@@ -49,8 +50,8 @@ static void *fork_some(void *data)
 		if (i >= all->count || failed(all))
 			return NULL;
 		struct torpor_error *err = tp_session_start_from(all->source->tmpl, all->image,
-			all->record, &all->specs[i], all->entered_ns, all->call, &all->reports[i],
-			&all->sessions[i]);
+			all->record, &all->specs[i], all->hooks ? &all->hooks[i] : NULL,
+			all->entered_ns, all->call, &all->reports[i], &all->sessions[i]);
 		if (err) {
 			pthread_mutex_lock(&all->lock);
 			all->err = tp_error_first(all->err, err);
@@ -125,8 +126,8 @@ static struct torpor_error *fork_session(struct fork_all *all)
 	return fork_image(all);
 }
 
-struct torpor_error *torpor_session_fork(struct torpor_session *source,
-	const struct torpor_session_spec *specs, size_t count,
+struct torpor_error *tp_session_fork_hooked(struct torpor_session *source,
+	const struct torpor_session_spec *specs, size_t count, const struct tp_session_hooks *hooks,
 	const struct torpor_call *public_call, struct torpor_resume_report *reports_out,
 	struct torpor_session **sessions_out)
 {
@@ -143,6 +144,7 @@ struct torpor_error *torpor_session_fork(struct torpor_session *source,
 	struct fork_all all = {
 		.source = source,
 		.specs = specs,
+		.hooks = hooks,
 		.count = count,
 		.entered_ns = tp_now_ns(),
 		.call = &call,
@@ -162,4 +164,11 @@ struct torpor_error *torpor_session_fork(struct torpor_session *source,
 			reports_out[i] = reports[i];
 	}
 	return NULL;
+}
+
+struct torpor_error *torpor_session_fork(struct torpor_session *source,
+	const struct torpor_session_spec *specs, size_t count, const struct torpor_call *call,
+	struct torpor_resume_report *reports_out, struct torpor_session **sessions_out)
+{
+	return tp_session_fork_hooked(source, specs, count, NULL, call, reports_out, sessions_out);
 }

@@ -5,9 +5,11 @@
  * Until an image is durable a park can be taken back: whatever fails ends in let_run(), and the
  * guest goes on as if nothing had been asked, with its clock set right.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "engine/control.h"
@@ -147,7 +149,22 @@ static void show_image(struct torpor_session *session)
 	pthread_mutex_unlock(&session->info_lock);
 }
 
-static struct torpor_error *park(struct torpor_session *session, const struct tp_call *call,
+/*
+ * A park that is taken back when its image is durable already. An older image that it replaced isn't
+ * missed: this one is as valid, and newer. Where there was none, none is to be found afterwards.
+ */
+static struct torpor_error *forget_image(
+	struct torpor_session *session, const char *name, struct torpor_error *err)
+{
+	bool had_one = session->image_name && strcmp(session->image_name, name) == 0;
+
+	if (!had_one && unlinkat(session->engine->images_fd, name, 0) < 0)
+		tp_error_log(tp_error_errno(errno, "remove image", name));
+	return take_back(session, err);
+}
+
+static struct torpor_error *park(struct torpor_session *session,
+	const struct tp_session_hooks *hooks, const struct tp_call *call,
 	struct torpor_park_report *report)
 {
 	const char *name = session->name;
@@ -156,6 +173,11 @@ static struct torpor_error *park(struct torpor_session *session, const struct tp
 
 	TP_TRY(tp_session_require(session, TORPOR_SESSION_RUNNING, "park"));
 	TP_TRY(tp_session_save(session, name, false, call, &stop_ns, report));
+	if (hooks && hooks->on_durable) {
+		struct torpor_error *err = hooks->on_durable(hooks->data, session);
+		if (err)
+			return forget_image(session, name, err);
+	}
 
 	/* Durable: now, and only now, the process may go. There is no way back, so CALL is over. */
 	free(session->image_name);
@@ -169,20 +191,27 @@ static struct torpor_error *park(struct torpor_session *session, const struct tp
 	return NULL;
 }
 
-struct torpor_error *torpor_session_park(struct torpor_session *session,
-	const struct torpor_call *public_call, struct torpor_park_report *report_out)
+struct torpor_error *tp_session_park_hooked(struct torpor_session *session,
+	const struct tp_session_hooks *hooks, const struct torpor_call *public_call,
+	struct torpor_park_report *report_out)
 {
 	struct tp_call call = tp_call_from(public_call, PARK_TIMEOUT_NS);
 	struct torpor_park_report report = {0};
 
 	TP_TRY(tp_session_enter(session, true, &call));
-	struct torpor_error *err = park(session, &call, &report);
+	struct torpor_error *err = park(session, hooks, &call, &report);
 	tp_session_leave(session);
 	if (err)
 		return tp_error_in(err, "park session", session->name);
 	if (report_out)
 		*report_out = report;
 	return NULL;
+}
+
+struct torpor_error *torpor_session_park(struct torpor_session *session,
+	const struct torpor_call *call, struct torpor_park_report *report_out)
+{
+	return tp_session_park_hooked(session, NULL, call, report_out);
 }
 
 struct torpor_error *torpor_session_checkpoint(struct torpor_session *session,
@@ -233,8 +262,9 @@ struct torpor_error *tp_session_read_record(
 	return NULL;
 }
 
-static struct torpor_error *resume(struct torpor_session *session, uint64_t entered_ns,
-	const struct tp_call *call, struct torpor_resume_report *report)
+static struct torpor_error *resume(struct torpor_session *session,
+	const struct tp_session_hooks *hooks, uint64_t entered_ns, const struct tp_call *call,
+	struct torpor_resume_report *report)
 {
 	TP_CLEANUP(tp_image_close) struct tp_image *image = NULL;
 	TP_RECORD struct tp_record record = {0};
@@ -245,22 +275,29 @@ static struct torpor_error *resume(struct torpor_session *session, uint64_t ente
 	tp_record_deinit(&session->record);
 	session->record = record;
 	record = (struct tp_record){0};
-	return tp_session_wake(session, image, WAKE_STEPS, entered_ns, call, report);
+	return tp_session_wake(session, image, WAKE_STEPS, hooks, entered_ns, call, report);
 }
 
-struct torpor_error *torpor_session_resume(struct torpor_session *session,
-	const struct torpor_call *public_call, struct torpor_resume_report *report_out)
+struct torpor_error *tp_session_resume_hooked(struct torpor_session *session,
+	const struct tp_session_hooks *hooks, const struct torpor_call *public_call,
+	struct torpor_resume_report *report_out)
 {
 	uint64_t entered_ns = tp_now_ns();
 	struct tp_call call = tp_call_from(public_call, RESUME_TIMEOUT_NS);
 	struct torpor_resume_report report = {0};
 
 	TP_TRY(tp_session_enter(session, false, &call));
-	struct torpor_error *err = resume(session, entered_ns, &call, &report);
+	struct torpor_error *err = resume(session, hooks, entered_ns, &call, &report);
 	tp_session_leave(session);
 	if (err)
 		return tp_error_in(err, "resume session", session->name);
 	if (report_out)
 		*report_out = report;
 	return NULL;
+}
+
+struct torpor_error *torpor_session_resume(struct torpor_session *session,
+	const struct torpor_call *call, struct torpor_resume_report *report_out)
+{
+	return tp_session_resume_hooked(session, NULL, call, report_out);
 }

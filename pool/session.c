@@ -112,6 +112,16 @@ void tp_session_leave(struct torpor_session *session)
 	tp_turn_give(session->turn);
 }
 
+bool tp_session_busy(struct torpor_session *session)
+{
+	return tp_turn_taken(session->turn);
+}
+
+int tp_session_pid(struct torpor_session *session)
+{
+	return session->guest ? tp_guest_pid(session->guest) : 0;
+}
+
 struct torpor_error *tp_session_explain(const struct torpor_session *session,
 	struct tp_guest *guest, struct torpor_error *err, const struct tp_call *call)
 {
@@ -332,8 +342,9 @@ static struct torpor_error *check_no_image(struct torpor_engine *engine, const c
 
 struct torpor_error *tp_session_start_from(struct torpor_template *tmpl,
 	const struct tp_image *image, const struct tp_record *from,
-	const struct torpor_session_spec *spec, uint64_t entered_ns, const struct tp_call *call,
-	struct torpor_resume_report *report_out, struct torpor_session **session_out)
+	const struct torpor_session_spec *spec, const struct tp_session_hooks *hooks,
+	uint64_t entered_ns, const struct tp_call *call, struct torpor_resume_report *report_out,
+	struct torpor_session **session_out)
 {
 	static const uint32_t all = TORPOR_FRESH_CLOCK | TORPOR_FRESH_RANDOM |
 				    TORPOR_FRESH_HOSTNAME | TORPOR_FRESH_MACHINE_ID;
@@ -344,7 +355,8 @@ struct torpor_error *tp_session_start_from(struct torpor_template *tmpl,
 	TP_TRY(tp_session_describe(from, spec, &record));
 	TP_TRY(check_no_image(tmpl->engine, spec->name));
 	TP_TRY(tp_session_new(tmpl, &record, &session));
-	struct torpor_error *err = tp_session_wake(session, image, all, entered_ns, call, &report);
+	struct torpor_error *err =
+		tp_session_wake(session, image, all, hooks, entered_ns, call, &report);
 	if (err) {
 		torpor_session_close(session);
 		return tp_error_in(err, image ? "fork session" : "start session", spec->name);
@@ -355,15 +367,23 @@ struct torpor_error *tp_session_start_from(struct torpor_template *tmpl,
 	return NULL;
 }
 
-struct torpor_error *torpor_session_start(struct torpor_template *tmpl,
-	const struct torpor_session_spec *spec, const struct torpor_call *public_call,
-	struct torpor_resume_report *report_out, struct torpor_session **session_out)
+struct torpor_error *tp_session_start_hooked(struct torpor_template *tmpl,
+	const struct torpor_session_spec *spec, const struct tp_session_hooks *hooks,
+	const struct torpor_call *public_call, struct torpor_resume_report *report_out,
+	struct torpor_session **session_out)
 {
 	uint64_t entered_ns = tp_now_ns();
 	struct tp_call call = tp_call_from(public_call, RESUME_TIMEOUT_NS);
 
-	return tp_session_start_from(
-		tmpl, NULL, &tmpl->base->record, spec, entered_ns, &call, report_out, session_out);
+	return tp_session_start_from(tmpl, NULL, &tmpl->base->record, spec, hooks, entered_ns,
+		&call, report_out, session_out);
+}
+
+struct torpor_error *torpor_session_start(struct torpor_template *tmpl,
+	const struct torpor_session_spec *spec, const struct torpor_call *call,
+	struct torpor_resume_report *report_out, struct torpor_session **session_out)
+{
+	return tp_session_start_hooked(tmpl, spec, NULL, call, report_out, session_out);
 }
 
 /* --- Open --- */

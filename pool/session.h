@@ -94,18 +94,22 @@ struct torpor_error *tp_session_end_guest(
 struct torpor_error *tp_session_describe(const struct tp_record *from,
 	const struct torpor_session_spec *spec, struct tp_record *record_out) TP_MUST_USE;
 
+struct tp_session_hooks;
+
 /* A new running session from the template (IMAGE is NULL) or an image of record FROM. */
 struct torpor_error *tp_session_start_from(struct torpor_template *tmpl,
 	const struct tp_image *image, const struct tp_record *from,
-	const struct torpor_session_spec *spec, uint64_t entered_ns, const struct tp_call *call,
-	struct torpor_resume_report *report_out, struct torpor_session **session_out) TP_MUST_USE;
+	const struct torpor_session_spec *spec, const struct tp_session_hooks *hooks,
+	uint64_t entered_ns, const struct tp_call *call, struct torpor_resume_report *report_out,
+	struct torpor_session **session_out) TP_MUST_USE;
 
 /* --- steps in between, for those above who have something to do there --- */
 
 /*
  * Each is called on the thread of the call, which has the session's turn: it may ask tp_session_pid
  * and tp_session_handover_locked, and nothing else of the session. An error from one fails the call
- * as any other failure there would.
+ * as any other failure there would. Where a process that had waited turns out to be dead and is
+ * replaced, the hooks are called again with the next one.
  */
 typedef struct torpor_error *tp_session_hook(void *data, struct torpor_session *session);
 
@@ -148,12 +152,12 @@ bool tp_session_busy(struct torpor_session *session);
 
 /*
  * Loads IMAGE (NULL: the template's state) into a shell or a fresh process and runs it. STEPS are
- * what is to be made fresh (enum torpor_fresh). ENTERED_NS is when the public call was entered. On
- * failure no process is left and the session is as before.
+ * what is to be made fresh (enum torpor_fresh). ENTERED_NS is when the public call was entered.
+ * HOOKS may be NULL. On failure no process is left and the session is as before.
  */
 struct torpor_error *tp_session_wake(struct torpor_session *session, const struct tp_image *image,
-	uint32_t steps, uint64_t entered_ns, const struct tp_call *call,
-	struct torpor_resume_report *report_out) TP_MUST_USE;
+	uint32_t steps, const struct tp_session_hooks *hooks, uint64_t entered_ns,
+	const struct tp_call *call, struct torpor_resume_report *report_out) TP_MUST_USE;
 
 /* Boots the guest anew, over RAM of its own: after it reset itself. */
 struct torpor_error *tp_session_boot(

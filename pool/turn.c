@@ -103,6 +103,16 @@ void tp_turn_give(struct tp_turn *turn)
 	pthread_mutex_unlock(&turn->lock);
 }
 
+bool tp_turn_taken(struct tp_turn *turn)
+{
+	struct pollfd fds[] = {
+		{.fd = turn->token_fd, .events = POLLIN},
+		{.fd = turn->reserved_fd, .events = POLLIN},
+	};
+
+	return poll(fds, TP_ARRAY_LEN(fds), 0) == 0;
+}
+
 /* --- Reserved turns --- */
 
 void tp_turn_reserve(struct tp_turn *turn)

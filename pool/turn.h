@@ -31,6 +31,9 @@ struct torpor_error *tp_turn_take_urgently(
 
 void tp_turn_give(struct tp_turn *turn);
 
+/* Whether somebody has it; out of date at once, of course. */
+bool tp_turn_taken(struct tp_turn *turn);
+
 /*
  * Reserves the next turn, whoever has the present one; doesn't wait. Each is to be taken with
  * tp_turn_take_reserved, which waits without bound, or dropped.

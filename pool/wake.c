@@ -293,15 +293,27 @@ static struct torpor_error *load_shell(struct torpor_session *session, const str
 	}
 }
 
-/* The loaded guest runs and becomes fresh. */
-static struct torpor_error *run(struct torpor_session *session, uint32_t steps, uint64_t entered_ns,
-	const struct tp_call *call, struct torpor_resume_report *report)
+static struct torpor_error *call_hook(
+	tp_session_hook *hook, void *data, struct torpor_session *session)
 {
+	return hook ? hook(data, session) : NULL;
+}
+
+/* The loaded guest runs and becomes fresh. */
+static struct torpor_error *run(struct torpor_session *session, uint32_t steps,
+	const struct tp_session_hooks *hooks, uint64_t entered_ns, const struct tp_call *call,
+	struct torpor_resume_report *report)
+{
+	static const struct tp_session_hooks none;
+	const struct tp_session_hooks *h = hooks ? hooks : &none;
 	uint64_t resumed_ns;
 
+	TP_TRY(call_hook(h->on_loaded, h->data, session));
+	/* Written now, so that the time in it is as young as can be. */
 	TP_TRY(tp_session_send_fresh(session, steps, call));
 	TP_TRY(tp_guest_cont(session->guest, call, &resumed_ns));
 	report->running_ns = resumed_ns - entered_ns;
+	TP_TRY(call_hook(h->on_running, h->data, session));
 	TP_TRY(tp_session_wait_fresh(
 		session, steps, call, &report->fresh, &report->clock_error_ns));
 	if (session->helper)
@@ -310,8 +322,8 @@ static struct torpor_error *run(struct torpor_session *session, uint32_t steps, 
 }
 
 struct torpor_error *tp_session_wake(struct torpor_session *session, const struct tp_image *image,
-	uint32_t steps, uint64_t entered_ns, const struct tp_call *call,
-	struct torpor_resume_report *report_out)
+	uint32_t steps, const struct tp_session_hooks *hooks, uint64_t entered_ns,
+	const struct tp_call *call, struct torpor_resume_report *report_out)
 {
 	struct torpor_resume_report report = {0};
 	TP_CLEANUP(tp_shell_free) struct tp_shell *shell = NULL;
@@ -323,7 +335,7 @@ struct torpor_error *tp_session_wake(struct torpor_session *session, const struc
 	TP_TRY(load_shell(session, image, call, &report, &shell));
 	report.loaded_ns = tp_now_ns() - entered_ns;
 	take_shell(session, shell);
-	struct torpor_error *err = run(session, steps, entered_ns, call, &report);
+	struct torpor_error *err = run(session, steps, hooks, entered_ns, call, &report);
 	if (err) {
 		struct tp_call soon = tp_call_within(CLEANUP_TIMEOUT_NS);
 		return tp_error_first(err, tp_session_end_guest(session, &soon));
