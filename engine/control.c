@@ -248,9 +248,25 @@ static struct torpor_error *start(
 	return run(guest, command, json_pack("{s:s}", "uri", "fd:" FD_NAME), call);
 }
 
+/*
+ * A guest that a migration left stopped can't be migrated again before it has run (QEMU:
+ * migration/migration.c, migrate_prepare), so it does, for a moment.
+ */
+static struct torpor_error *leave_postmigrate(struct tp_guest *guest, const struct tp_call *call)
+{
+	TP_FREE char *status = NULL;
+
+	TP_TRY(tp_guest_query_status(guest, call, &status));
+	if (strcmp(status, "postmigrate") != 0)
+		return NULL;
+	TP_TRY(tp_guest_cont(guest, call, NULL));
+	return tp_guest_stop(guest, call);
+}
+
 struct torpor_error *tp_guest_migrate_start(
 	struct tp_guest *guest, int fd, bool ignore_shared, const struct tp_call *call)
 {
+	TP_TRY(leave_postmigrate(guest, call));
 	TP_TRY(run(guest, "migrate-set-parameters",
 		json_pack("{s:I}", "max-bandwidth", (json_int_t)BANDWIDTH_MAX), call));
 	TP_TRY(prepare(guest, fd, ignore_shared, call));

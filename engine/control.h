@@ -51,7 +51,8 @@ struct torpor_error *tp_guest_save_devices(struct tp_guest *guest,
  * Writes the migration stream to FD (not taken) at its offset, and waits for its end. FD is a
  * socket, pipe or memfd. With IGNORE_SHARED, RAM that is shared with a file is left out. A
  * guest that ran is stopped by it; afterwards the state is "postmigrate", from which it can
- * still be continued. If CALL ends first the migration is cancelled.
+ * still be continued. One that is in that state already runs for a moment, since QEMU migrates
+ * nobody twice in a row. If CALL ends first the migration is cancelled.
  */
 struct torpor_error *tp_guest_migrate_to_fd(
 	struct tp_guest *guest, int fd, bool ignore_shared, const struct tp_call *call) TP_MUST_USE;

@@ -111,7 +111,9 @@ static struct torpor_error *checkpoint_source(
 static struct torpor_error *get_image(
 	struct torpor_session *source, const struct tp_call *call, struct tp_image **image_out)
 {
-	if (tp_session_state(source) == TORPOR_SESSION_RUNNING)
+	enum torpor_session_state state = tp_session_state(source);
+
+	if (state == TORPOR_SESSION_RUNNING || state == TORPOR_SESSION_PAUSED)
 		return checkpoint_source(source, call, image_out);
 	TP_TRY(tp_session_require(source, TORPOR_SESSION_PARKED, "fork"));
 	return tp_session_open_image(source, call, image_out);

@@ -2,8 +2,9 @@
 /*
  * Park, checkpoint, resume.
  *
- * Until an image is durable a park can be taken back: whatever fails ends in let_run(), and the
- * guest goes on as if nothing had been asked, with its clock set right.
+ * Until an image is durable a park can be taken back: whatever fails ends in go_on(), and the
+ * guest goes on as if nothing had been asked, with its clock set right. One that was paused stands
+ * still as before.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -53,23 +54,35 @@ static struct torpor_error *new_writer(struct torpor_session *session, const cha
 	return err;
 }
 
-/* Makes the guest run, whatever state capture left it in, and its clock right. */
-static struct torpor_error *let_run(struct torpor_session *session, uint64_t *resumed_ns_out)
+struct torpor_error *tp_session_let_run(
+	struct torpor_session *session, const struct tp_call *call, uint64_t *resumed_ns_out)
 {
-	/* As patient as with one that is resumed: a busy host's guest answers late. */
-	struct tp_call call = tp_call_within(RESUME_TIMEOUT_NS);
+	uint32_t steps = WAKE_STEPS | session->owed;
 	uint32_t fresh;
 	int64_t clock_error;
 
-	TP_TRY(tp_session_send_fresh(session, WAKE_STEPS, &call));
-	TP_TRY(tp_guest_cont(session->guest, &call, resumed_ns_out));
-	return tp_session_wait_fresh(session, WAKE_STEPS, &call, &fresh, &clock_error);
+	TP_TRY(tp_session_send_fresh(session, steps, call));
+	TP_TRY(tp_guest_cont(session->guest, call, resumed_ns_out));
+	TP_TRY(tp_session_wait_fresh(session, steps, call, &fresh, &clock_error));
+	session->owed = 0;
+	return NULL;
+}
+
+/* Makes the guest go on as it did before, whatever state capture left it in. */
+static struct torpor_error *go_on(struct torpor_session *session, uint64_t *resumed_ns_out)
+{
+	/* As patient as with one that is resumed: a busy host's guest answers late. */
+	struct tp_call call = tp_call_within(RESUME_TIMEOUT_NS);
+
+	if (tp_session_state(session) == TORPOR_SESSION_PAUSED)
+		return NULL;
+	return tp_session_let_run(session, &call, resumed_ns_out);
 }
 
 /* ERR ended a park or checkpoint; the guest, which may stand still, goes on. */
 static struct torpor_error *take_back(struct torpor_session *session, struct torpor_error *err)
 {
-	return tp_error_first(err, let_run(session, NULL));
+	return tp_error_first(err, go_on(session, NULL));
 }
 
 static void report_capture(
@@ -126,8 +139,8 @@ struct torpor_error *tp_session_save(struct torpor_session *session, const char 
 	*stop_ns_out = capture.stop_ns;
 
 	if (checkpoint) {
-		uint64_t resumed_ns;
-		TP_TRY(let_run(session, &resumed_ns));
+		uint64_t resumed_ns = capture.stop_ns; /* as it stays in a paused one */
+		TP_TRY(go_on(session, &resumed_ns));
 		report->pause_ns = resumed_ns - capture.stop_ns;
 		return commit(session, &capture, writer, call, report);
 	}
@@ -150,8 +163,9 @@ static void show_image(struct torpor_session *session)
 }
 
 /*
- * A park that is taken back when its image is durable already. An older image that it replaced isn't
- * missed: this one is as valid, and newer. Where there was none, none is to be found afterwards.
+ * A park that is taken back when its image is durable already. An older image that it replaced
+ * isn't missed: this one is as valid, and newer. Where there was none, none is to be found
+ * afterwards.
  */
 static struct torpor_error *forget_image(
 	struct torpor_session *session, const char *name, struct torpor_error *err)
@@ -171,7 +185,7 @@ static struct torpor_error *park(struct torpor_session *session,
 	struct tp_call soon = tp_call_within(CLEANUP_TIMEOUT_NS);
 	uint64_t stop_ns;
 
-	TP_TRY(tp_session_require(session, TORPOR_SESSION_RUNNING, "park"));
+	TP_TRY(tp_session_require_guest(session, "park"));
 	TP_TRY(tp_session_save(session, name, false, call, &stop_ns, report));
 	if (hooks && hooks->on_durable) {
 		struct torpor_error *err = hooks->on_durable(hooks->data, session);
@@ -226,8 +240,7 @@ struct torpor_error *torpor_session_checkpoint(struct torpor_session *session,
 		return tp_error(TORPOR_E_INVALID, "checkpoint to", image_name,
 			"this can't be an image's name");
 	TP_TRY(tp_session_enter(session, true, &call));
-	struct torpor_error *err =
-		tp_session_require(session, TORPOR_SESSION_RUNNING, "checkpoint");
+	struct torpor_error *err = tp_session_require_guest(session, "checkpoint");
 	if (!err)
 		err = tp_session_save(session, image_name, true, &call, &stop_ns, &report);
 	tp_session_leave(session);

@@ -32,9 +32,15 @@ static const char *const state_names[] = {
 /* The arrows of the drawing in session.h. */
 static const bool allowed[TP_ARRAY_LEN(state_names)][TP_ARRAY_LEN(state_names)] = {
 	[TORPOR_SESSION_PARKED][TORPOR_SESSION_RUNNING] = true,
+	[TORPOR_SESSION_PARKED][TORPOR_SESSION_PAUSED] = true,
 	[TORPOR_SESSION_RUNNING][TORPOR_SESSION_PARKED] = true,
+	[TORPOR_SESSION_RUNNING][TORPOR_SESSION_PAUSED] = true,
 	[TORPOR_SESSION_RUNNING][TORPOR_SESSION_REBOOTING] = true,
 	[TORPOR_SESSION_RUNNING][TORPOR_SESSION_ENDED] = true,
+	[TORPOR_SESSION_PAUSED][TORPOR_SESSION_RUNNING] = true,
+	[TORPOR_SESSION_PAUSED][TORPOR_SESSION_PARKED] = true,
+	[TORPOR_SESSION_PAUSED][TORPOR_SESSION_REBOOTING] = true,
+	[TORPOR_SESSION_PAUSED][TORPOR_SESSION_ENDED] = true,
 	[TORPOR_SESSION_REBOOTING][TORPOR_SESSION_RUNNING] = true,
 	[TORPOR_SESSION_REBOOTING][TORPOR_SESSION_ENDED] = true,
 };
@@ -62,7 +68,7 @@ void tp_session_set_state(struct torpor_session *session, enum torpor_session_st
 	session->info.state = state;
 	session->info.pid = 0;
 	session->info.start_time = 0;
-	if (state == TORPOR_SESSION_RUNNING) {
+	if (state == TORPOR_SESSION_RUNNING || state == TORPOR_SESSION_PAUSED) {
 		session->info.pid = tp_guest_pid(session->guest);
 		session->info.start_time = tp_guest_start_time(session->guest);
 		session->info.has_base = session->memory.base;
@@ -78,19 +84,32 @@ enum torpor_session_state tp_session_state(struct torpor_session *session)
 	return state;
 }
 
-struct torpor_error *tp_session_require(
+static struct torpor_error *wrong_state(
 	struct torpor_session *session, enum torpor_session_state wanted, const char *step)
 {
 	enum torpor_session_state state = tp_session_state(session);
 	const char *name = session->name;
 
-	if (state == wanted)
-		return NULL;
 	if (state == TORPOR_SESSION_ENDED)
 		return tp_error(TORPOR_E_BUSY, step, name, "the session has ended: %s",
 			session->end_reason);
 	return tp_error(TORPOR_E_BUSY, step, name, "the session is %s, not %s", state_names[state],
 		state_names[wanted]);
+}
+
+struct torpor_error *tp_session_require(
+	struct torpor_session *session, enum torpor_session_state wanted, const char *step)
+{
+	if (tp_session_state(session) == wanted)
+		return NULL;
+	return wrong_state(session, wanted, step);
+}
+
+struct torpor_error *tp_session_require_guest(struct torpor_session *session, const char *step)
+{
+	if (tp_session_state(session) == TORPOR_SESSION_PAUSED)
+		return NULL;
+	return tp_session_require(session, TORPOR_SESSION_RUNNING, step);
 }
 
 struct torpor_error *tp_session_enter(

@@ -2,18 +2,26 @@
 /*
  * Sessions, from the inside.
  *
- *                    start, fork                 open
- *                        |                         |
- *                        v        park             v
- *      +----------->  RUNNING  ------------->   PARKED
- *      | boots anew     |  ^                       |
- *      |       resets   |  |        resume         |
- *   REBOOTING  <--------+  +-----------------------+
- *      |                |
- *      | can't boot     | powers off, or its process dies
- *      +------------->  ENDED
+ *             start, fork, adopt                 open
+ *                     |                            |
+ *                     v            park            v
+ *      +---------> RUNNING  -------------------> PARKED
+ *      |            |   ^   <-------------------   ^
+ *      |      pause |   | unpause   resume         |
+ *      | boots      v   |             park         |
+ *      | anew      PAUSED  ------------------------+
+ *      |              ^
+ *      |              | adopt
+ *      |
+ *   REBOOTING  <----- from RUNNING and PAUSED: the guest resets itself
+ *      |
+ *      | can't boot
+ *      v
+ *    ENDED     <----- from RUNNING and PAUSED: it powers off, or its process dies
  *
- * A checkpoint leaves RUNNING as it is. Every state can be closed or destroyed.
+ * A checkpoint leaves RUNNING and PAUSED as they are. Every state can be closed or destroyed. A
+ * session that is adopted begins in PARKED like all others, unseen. What a guest began before it
+ * was paused ends in PAUSED: one that had just reset itself boots anew, and runs then.
  */
 #ifndef TP_POOL_SESSION_H
 #define TP_POOL_SESSION_H
@@ -44,6 +52,7 @@ struct torpor_session {
 	struct tp_helper *helper;  /* NULL: the guest has none */
 	uint64_t nonce;		   /* of the last request to make it fresh */
 	uint64_t sent_realtime_ns; /* the time in that request */
+	uint32_t owed;		   /* steps beside clock and random due at the next unpause */
 	uint64_t entered_ns;	   /* when the last start, resume or fork was entered */
 	char *end_reason;	   /* in ENDED */
 
@@ -53,12 +62,16 @@ struct torpor_session {
 };
 
 /*
- * Moves the session to STATE, and shows its guest where that is RUNNING; asserts that the drawing
- * above has that arrow.
+ * Moves the session to STATE, and shows its guest where that is RUNNING or PAUSED; asserts that the
+ * drawing above has that arrow.
  */
 void tp_session_set_state(struct torpor_session *session, enum torpor_session_state state);
 
 enum torpor_session_state tp_session_state(struct torpor_session *session);
+
+/* BUSY unless its guest is there: RUNNING or PAUSED. */
+struct torpor_error *tp_session_require_guest(
+	struct torpor_session *session, const char *step) TP_MUST_USE;
 
 /* BUSY unless the session is in STATE, with its reason where it has ended. */
 struct torpor_error *tp_session_require(struct torpor_session *session,
@@ -172,12 +185,16 @@ struct torpor_error *tp_session_send_fresh(
 struct torpor_error *tp_session_wait_fresh(struct torpor_session *session, uint32_t steps,
 	const struct tp_call *call, uint32_t *fresh_out, int64_t *clock_error_out) TP_MUST_USE;
 
+/* Lets a stopped guest go on where it was, fresh. After a failure it may run or stand still. */
+struct torpor_error *tp_session_let_run(struct torpor_session *session, const struct tp_call *call,
+	uint64_t *resumed_ns_out) TP_MUST_USE;
+
 /* --- park.c --- */
 
 /*
- * Captures the running guest into images/IMAGE_NAME. With CHECKPOINT it goes on as soon as it is
- * copied, else it is left stopped for its end. On failure it runs. *STOP_NS_OUT is when `stop` was
- * sent.
+ * Captures the guest into images/IMAGE_NAME. With CHECKPOINT it goes on as soon as it is copied,
+ * else it is left stopped for its end. On failure it runs. A session that is PAUSED stays so in any
+ * case. *STOP_NS_OUT is when `stop` was sent.
  */
 struct torpor_error *tp_session_save(struct torpor_session *session, const char *image_name,
 	bool checkpoint, const struct tp_call *call, uint64_t *stop_ns_out,

@@ -263,7 +263,7 @@ struct torpor_park_report {
 	uint64_t captured_ns;	/* stop sent, to last page and device byte copied out */
 	uint64_t durable_ns;	/* stop sent, to file and directory synced */
 	uint64_t gone_ns;	/* stop sent, to process reaped (park only) */
-	uint64_t pause_ns;	/* stop sent, to RESUME event (checkpoint only) */
+	uint64_t pause_ns;	/* stop sent, to RESUME event (checkpoint only; 0 if paused) */
 	uint64_t pages_scanned; /* private pages found */
 	uint64_t pages;		/* of these, pages that differ from the base and were stored */
 	uint64_t device_bytes;	/* raw */
@@ -303,11 +303,11 @@ struct torpor_session_info {
 	char name[65];
 	char hostname[65];
 	enum torpor_session_state state;
-	int pid;	     /* 0 unless running */
+	int pid;	     /* 0 unless running or paused */
 	uint64_t start_time; /* of the process, in clock ticks since boot (/proc/PID/stat) */
 	bool has_base;	     /* false once the guest rebooted: its images hold all of its memory */
 	unsigned int reboots;
-	uint64_t private_bytes; /* memory that only this guest's process has; 0 unless running */
+	uint64_t private_bytes; /* memory that only this guest's process has; 0 without one */
 	char image_path[512];	/* of the last park, or empty */
 };
 /* Doesn't wait for a running call. */
@@ -346,8 +346,8 @@ struct torpor_error *torpor_session_fork(struct torpor_session *source,
 
 /*
  * Stops a running session's vCPUs, or lets those of a paused one go on, with the right clock and
- * fresh randomness. A paused session can be parked, checkpointed, forked, closed and destroyed. 30
- * s.
+ * fresh randomness. A paused session can be parked, checkpointed, forked, closed and destroyed;
+ * once resumed it runs. A pause waits for a running exec 5 s at most, then it is BUSY. 30 s.
  */
 struct torpor_error *torpor_session_pause(
 	struct torpor_session *session, const struct torpor_call *call);
