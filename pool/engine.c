@@ -146,6 +146,8 @@ struct torpor_error *torpor_engine_open(
 	engine->exec_helper = tp_strdup(options->exec_helper);
 	engine->state_fd = engine->templates_fd = engine->images_fd = -1;
 	engine->keep_guests = options->keep_guests;
+	engine->on_event = options->on_event;
+	engine->event_data = options->event_data;
 	engine->zstd_level = options->zstd_level;
 	engine->capture.path = (enum tp_path)options->path;
 	engine->capture.scan = (enum tp_scan_method)options->scan;

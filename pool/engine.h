@@ -47,6 +47,8 @@ struct torpor_engine {
 	char *qemu;	   /* a path or a name to look up */
 	char *exec_helper; /* or NULL: the default */
 	bool keep_guests;
+	torpor_event_fn *on_event; /* or NULL */
+	void *event_data;
 	int zstd_level;
 	struct tp_capture_options capture;
 	struct tp_launcher *launcher;
@@ -59,6 +61,7 @@ struct torpor_engine {
 	pthread_mutex_t lock;
 	struct torpor_template *templates; /* those in use */
 	struct torpor_session *sessions;
+	uint64_t last_watch_id; /* counts sessions and waiting guests */
 };
 
 /* "PREFIX-PID-NUMBER": unique among all engines on this state directory. The caller's to free. */

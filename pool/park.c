@@ -24,9 +24,6 @@
 /* Of staging to touch ahead; beyond it the workers give buffers back while copying goes on. */
 #define WARM_MAX (64 * TP_MIB)
 
-/* What a guest needs when it goes on in the same place. */
-#define WAKE_STEPS ((uint32_t)TORPOR_FRESH_CLOCK | (uint32_t)TORPOR_FRESH_RANDOM)
-
 /* --- Into an image --- */
 
 static struct torpor_error *new_writer(struct torpor_session *session, const char *image_name,
@@ -57,7 +54,7 @@ static struct torpor_error *new_writer(struct torpor_session *session, const cha
 struct torpor_error *tp_session_let_run(
 	struct torpor_session *session, const struct tp_call *call, uint64_t *resumed_ns_out)
 {
-	uint32_t steps = WAKE_STEPS | session->owed;
+	uint32_t steps = TP_WAKE_STEPS | session->owed;
 	uint32_t fresh;
 	int64_t clock_error;
 
@@ -288,7 +285,7 @@ static struct torpor_error *resume(struct torpor_session *session,
 	tp_record_deinit(&session->record);
 	session->record = record;
 	record = (struct tp_record){0};
-	return tp_session_wake(session, image, WAKE_STEPS, hooks, entered_ns, call, report);
+	return tp_session_wake(session, image, TP_WAKE_STEPS, hooks, entered_ns, call, report);
 }
 
 struct torpor_error *tp_session_resume_hooked(struct torpor_session *session,

@@ -180,7 +180,6 @@ static void free_session(struct torpor_session *session)
 /* Enters the session into the engine's list, unless one of that name is there. */
 static struct torpor_error *enlist(struct torpor_engine *engine, struct torpor_session *session)
 {
-	static uint64_t last_watch_id; /* by the engine's lock; unique in the process */
 	const char *name = session->name;
 	struct torpor_session *other;
 
@@ -190,7 +189,7 @@ static struct torpor_error *enlist(struct torpor_engine *engine, struct torpor_s
 			break;
 	}
 	if (!other) {
-		session->watch_id = ++last_watch_id;
+		session->watch_id = ++engine->last_watch_id;
 		session->next = engine->sessions;
 		engine->sessions = session;
 	}

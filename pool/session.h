@@ -30,13 +30,16 @@
 #include "pool/template.h"
 #include "storage/image_reader.h"
 
+/* What is made fresh in a guest that goes on in the same place. */
+#define TP_WAKE_STEPS ((uint32_t)TORPOR_FRESH_CLOCK | (uint32_t)TORPOR_FRESH_RANDOM)
+
 struct torpor_session {
 	/* Constant. */
 	struct torpor_engine *engine;
 	struct torpor_template *tmpl; /* counted */
 	char *name;		      /* what it goes by here, for those who haven't the turn */
 	struct tp_turn *turn;	      /* calls take turns */
-	uint64_t watch_id;	      /* unique in the process */
+	uint64_t watch_id;	      /* unique in the engine */
 	int retire_fd;		      /* readable once nobody wants the session any more */
 
 	/* By the engine's lock. */
@@ -52,7 +55,7 @@ struct torpor_session {
 	struct tp_helper *helper;  /* NULL: the guest has none */
 	uint64_t nonce;		   /* of the last request to make it fresh */
 	uint64_t sent_realtime_ns; /* the time in that request */
-	uint32_t owed;		   /* steps beside clock and random due at the next unpause */
+	uint32_t owed;		   /* names that it isn't known to have yet (enum torpor_fresh) */
 	uint64_t entered_ns;	   /* when the last start, resume or fork was entered */
 	char *end_reason;	   /* in ENDED */
 

@@ -8,6 +8,7 @@
 struct tp_shell *tp_shell_free(struct tp_shell *shell)
 {
 	if (shell) {
+		tp_helper_free(shell->helper);
 		tp_guest_free(shell->guest);
 		tp_memory_deinit(&shell->memory);
 		free(shell);
@@ -40,29 +41,18 @@ struct torpor_error *tp_shell_start(
 struct torpor_error *tp_shell_take(struct torpor_template *tmpl, const struct tp_call *call,
 	bool *waited_out, struct tp_shell **shell_out)
 {
-	pthread_mutex_lock(&tmpl->engine->lock);
-	struct tp_shell *shell = tmpl->shells;
-	if (shell) {
-		tmpl->shells = shell->next;
-		tmpl->shell_count--;
-	}
-	pthread_mutex_unlock(&tmpl->engine->lock);
+	struct tp_shell *shell = tp_stock_take(tmpl, &tmpl->shells);
 
 	*waited_out = shell;
 	if (!shell)
 		return tp_shell_start(tmpl, call, shell_out);
-	shell->next = NULL;
 	*shell_out = shell;
 	return NULL;
 }
 
 void tp_shell_put(struct torpor_template *tmpl, struct tp_shell *shell)
 {
-	pthread_mutex_lock(&tmpl->engine->lock);
-	shell->next = tmpl->shells;
-	tmpl->shells = shell;
-	tmpl->shell_count++;
-	pthread_mutex_unlock(&tmpl->engine->lock);
+	tp_stock_put(tmpl, &tmpl->shells, shell);
 }
 
 struct torpor_error *tp_shell_start_own(struct torpor_engine *engine,
@@ -89,24 +79,4 @@ struct torpor_error *tp_shell_start_own(struct torpor_engine *engine,
 	TP_TRY(tp_guest_load_prepare(shell->guest, shell->memory.load_fd, false, call));
 	*shell_out = TP_TAKE(shell);
 	return NULL;
-}
-
-struct torpor_error *torpor_template_prepare(
-	struct torpor_template *tmpl, unsigned int count, const struct torpor_call *public_call)
-{
-	struct tp_call call = tp_call_from(public_call, RESUME_TIMEOUT_NS);
-	struct torpor_engine *engine = tmpl->engine;
-
-	for (;;) {
-		pthread_mutex_lock(&engine->lock);
-		bool enough = tmpl->shell_count >= count;
-		pthread_mutex_unlock(&engine->lock);
-		if (enough)
-			return NULL;
-
-		struct tp_shell *shell;
-		TP_TRY(tp_error_in(
-			tp_shell_start(tmpl, &call, &shell), "prepare template", tmpl->name));
-		tp_shell_put(tmpl, shell);
-	}
 }

@@ -53,11 +53,7 @@ struct torpor_template *tp_template_ref(struct torpor_template *tmpl)
 
 static void free_template(struct torpor_template *tmpl)
 {
-	while (tmpl->shells) {
-		struct tp_shell *shell = tmpl->shells;
-		tmpl->shells = shell->next;
-		tp_shell_free(shell);
-	}
+	tp_stock_shrink(tmpl, 0, 0);
 	tp_base_unref(tmpl->base);
 	free(tmpl->name);
 	free(tmpl);

@@ -1,21 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Templates in use, and their shells.
+ * Templates in use, and their stock.
  *
  * One struct torpor_template for each template that a process uses, counted: public handles and
- * sessions hold it. It holds the base and the shells that wait.
+ * sessions hold it. It holds the base and what waits: shells and warm guests.
  */
 #ifndef TP_POOL_TEMPLATE_H
 #define TP_POOL_TEMPLATE_H
 
+#include "engine/helper.h"
 #include "pool/engine.h"
 #include "snapshot/memory.h"
 
-/* A clone without state. Belongs to whoever has it. */
+/* A clone without state, or a warm guest. Belongs to whoever has it. */
 struct tp_shell {
 	struct tp_guest *guest;
 	struct tp_memory memory;
-	struct tp_shell *next; /* the template's */
+	struct tp_helper *helper; /* of a warm guest that has one, else NULL */
+	enum tp_path loaded_by;	  /* of a warm guest */
+	/* By the engine's lock, while it waits. */
+	struct tp_shell *next;
+	uint64_t watch_id;
+};
+
+/* Those of one kind that wait. By the engine's lock. */
+struct tp_stock {
+	struct tp_shell *first;
+	unsigned int count;
 };
 
 struct torpor_template {
@@ -29,8 +40,8 @@ struct torpor_template {
 	/* By the engine's lock. */
 	struct torpor_template *next;
 	unsigned int refs;
-	struct tp_shell *shells;
-	unsigned int shell_count;
+	struct tp_stock shells;
+	struct tp_stock warm;
 };
 
 struct torpor_template *tp_template_ref(struct torpor_template *tmpl);
@@ -63,12 +74,30 @@ struct torpor_error *tp_shell_take(struct torpor_template *tmpl, const struct tp
 /* Gives an unused shell back to those that wait. It is taken. */
 void tp_shell_put(struct torpor_template *tmpl, struct tp_shell *shell);
 
-/* --- stock: what waits, shells and warm guests (warm.c) --- */
+/* --- warm.c --- */
+
+/* Starts a warm guest: loaded, run, made fresh once, stopped. */
+struct torpor_error *tp_warm_start(struct torpor_template *tmpl, const struct tp_call *call,
+	struct tp_shell **shell_out) TP_MUST_USE;
+
+/* --- stock.c: what waits, shells and warm guests --- */
+
+/* Puts SHELL, which is taken, among those of STOCK, which is one of TMPL's; watches it. */
+void tp_stock_put(struct torpor_template *tmpl, struct tp_stock *stock, struct tp_shell *shell);
+
+/* Takes one that lives, or NULL if there is none. Dead ones are freed, and told. */
+struct tp_shell *tp_stock_take(struct torpor_template *tmpl, struct tp_stock *stock) TP_MUST_USE;
 
 /*
- * Starts one and puts it among those that wait: a warm guest (loaded, run, made fresh once,
- * stopped), or a shell. *TOOK_NS_OUT may be NULL. One that dies while it waits is removed, and
- * TORPOR_EVENT_STOCK tells.
+ * Takes the one that is watched by that number out of whatever stock it is in, and names its
+ * template in TMPL_NAME, for the watcher. NULL if nobody has that number any more.
+ */
+struct tp_shell *tp_stock_take_watched(
+	struct torpor_engine *engine, uint64_t watch_id, char tmpl_name[65]) TP_MUST_USE;
+
+/*
+ * Starts one and puts it among those that wait: a warm guest or a shell. *TOOK_NS_OUT may be NULL.
+ * One that dies while it waits is removed, and TORPOR_EVENT_STOCK tells.
  */
 struct torpor_error *tp_stock_add_warm(struct torpor_template *tmpl, const struct tp_call *call,
 	uint64_t *took_ns_out) TP_MUST_USE;

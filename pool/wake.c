@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The ways into RUNNING: loading into a shell, booting anew; and making a guest fresh. */
+#include <poll.h>
 #include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
@@ -217,8 +218,8 @@ static void take_shell(struct torpor_session *session, struct tp_shell *shell)
 	session->guest = TP_TAKE(shell->guest);
 	session->memory = shell->memory;
 	shell->memory = TP_MEMORY_NONE;
-	session->helper = NULL;
-	if (session->record.helper)
+	session->helper = TP_TAKE(shell->helper);
+	if (session->record.helper && !session->helper)
 		session->helper = tp_helper_new(tp_guest_take_helper_fd(session->guest));
 	free(session->record.guest.qemu_version);
 	session->record.guest.qemu_version =
@@ -321,25 +322,84 @@ static struct torpor_error *run(struct torpor_session *session, uint32_t steps,
 	return tp_watch(session);
 }
 
+/*
+ * The same; a failure ends the guest. *DIED_OUT says that its process went by itself, so that
+ * another one may do better.
+ */
+static struct torpor_error *run_or_end(struct torpor_session *session, uint32_t steps,
+	const struct tp_session_hooks *hooks, uint64_t entered_ns, const struct tp_call *call,
+	struct torpor_resume_report *report, bool *died_out)
+{
+	struct tp_call soon = tp_call_within(CLEANUP_TIMEOUT_NS);
+
+	*died_out = false;
+	struct torpor_error *err = tp_session_explain(session, session->guest,
+		run(session, steps, hooks, entered_ns, call, report), call);
+	if (!err)
+		return NULL;
+	struct pollfd end = {.fd = tp_guest_pidfd(session->guest), .events = POLLIN};
+	*died_out = poll(&end, 1, 0) > 0;
+	return tp_error_first(err, tp_session_end_guest(session, &soon));
+}
+
+/* From a warm guest, if one waits; *WOKEN_OUT says so. Those that are dead are passed over. */
+static struct torpor_error *wake_warm(struct torpor_session *session, uint32_t steps,
+	const struct tp_session_hooks *hooks, uint64_t entered_ns, const struct tp_call *call,
+	struct torpor_resume_report *report, bool *woken_out)
+{
+	struct torpor_template *tmpl = session->tmpl;
+	struct tp_shell *shell;
+
+	while ((shell = tp_stock_take(tmpl, &tmpl->warm))) {
+		bool died;
+		*report = (struct torpor_resume_report){.source = TORPOR_SOURCE_WARM,
+			.path = (enum torpor_path)shell->loaded_by,
+			.loaded_ns = tp_now_ns() - entered_ns};
+		take_shell(session, shell);
+		tp_shell_free(shell);
+		struct torpor_error *err =
+			run_or_end(session, steps, hooks, entered_ns, call, report, &died);
+		*woken_out = !err;
+		if (!err || !died)
+			return err;
+		tp_error_log(tp_error_in(err, "replace the warm guest of", session->name));
+		tp_watcher_tell(tmpl->engine->watcher, TORPOR_EVENT_STOCK, tmpl->name);
+	}
+	return NULL;
+}
+
+static struct torpor_error *wake_cold(struct torpor_session *session, const struct tp_image *image,
+	uint32_t steps, const struct tp_session_hooks *hooks, uint64_t entered_ns,
+	const struct tp_call *call, struct torpor_resume_report *report)
+{
+	TP_CLEANUP(tp_shell_free) struct tp_shell *shell = NULL;
+	bool died;
+
+	*report = (struct torpor_resume_report){0};
+	if (image) {
+		report->pages = tp_image_page_count(image);
+		report->image_bytes = tp_image_file_bytes(image);
+	}
+	TP_TRY(load_shell(session, image, call, report, &shell));
+	report->loaded_ns = tp_now_ns() - entered_ns;
+	take_shell(session, shell);
+	return run_or_end(session, steps, hooks, entered_ns, call, report, &died);
+}
+
 struct torpor_error *tp_session_wake(struct torpor_session *session, const struct tp_image *image,
 	uint32_t steps, const struct tp_session_hooks *hooks, uint64_t entered_ns,
 	const struct tp_call *call, struct torpor_resume_report *report_out)
 {
-	struct torpor_resume_report report = {0};
-	TP_CLEANUP(tp_shell_free) struct tp_shell *shell = NULL;
+	struct torpor_resume_report report;
+	bool woken = false;
 
-	if (image) {
-		report.pages = tp_image_page_count(image);
-		report.image_bytes = tp_image_file_bytes(image);
-	}
-	TP_TRY(load_shell(session, image, call, &report, &shell));
-	report.loaded_ns = tp_now_ns() - entered_ns;
-	take_shell(session, shell);
-	struct torpor_error *err = run(session, steps, hooks, entered_ns, call, &report);
-	if (err) {
-		struct tp_call soon = tp_call_within(CLEANUP_TIMEOUT_NS);
-		return tp_error_first(err, tp_session_end_guest(session, &soon));
-	}
+	/* Until it is confirmed; what goes on in the same place has its names. */
+	session->owed = steps & ~TP_WAKE_STEPS;
+	if (!image)
+		TP_TRY(wake_warm(session, steps, hooks, entered_ns, call, &report, &woken));
+	if (!woken)
+		TP_TRY(wake_cold(session, image, steps, hooks, entered_ns, call, &report));
+	session->owed = 0;
 	session->entered_ns = entered_ns;
 	tp_session_set_state(session, TORPOR_SESSION_RUNNING);
 	*report_out = report;

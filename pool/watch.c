@@ -13,15 +13,87 @@
 #include "base/mem.h"
 #include "pool/turn.h"
 
-#define STOP_ID 0 /* of the eventfd that ends the thread; sessions count from 1 */
+#define WAKE_ID 0 /* of the eventfd that wakes the thread; guests count from 1 */
+
+/* Something to be told. */
+struct news {
+	struct news *next;
+	enum torpor_event event;
+	char *name; /* owned */
+};
 
 struct tp_watcher {
 	struct torpor_engine *engine;
 	int epoll_fd;
-	int stop_fd;
+	int wake_fd;
 	pthread_t thread;
 	pthread_cond_t idle; /* with the engine's lock: a session's `endings` went down */
+	/* By the engine's lock. */
+	struct news *news; /* oldest first */
+	struct news **news_end;
+	bool stopping;
 };
+
+/* --- Telling --- */
+
+static void wake(struct tp_watcher *watcher)
+{
+	if (eventfd_write(watcher->wake_fd, 1) < 0)
+		tp_log(TP_LOG_WARNING, "wake the watcher: %m");
+}
+
+void tp_watcher_tell(struct tp_watcher *watcher, enum torpor_event event, const char *name)
+{
+	struct torpor_engine *engine = watcher->engine;
+
+	if (!engine->on_event)
+		return;
+	struct news *news = tp_calloc(1, sizeof(*news));
+	news->event = event;
+	news->name = tp_strdup(name);
+	pthread_mutex_lock(&engine->lock);
+	*watcher->news_end = news;
+	watcher->news_end = &news->next;
+	pthread_mutex_unlock(&engine->lock);
+	wake(watcher);
+}
+
+static struct news *take_news(struct tp_watcher *watcher, bool *stopping_out)
+{
+	pthread_mutex_lock(&watcher->engine->lock);
+	struct news *news = watcher->news;
+	watcher->news = NULL;
+	watcher->news_end = &watcher->news;
+	*stopping_out = watcher->stopping;
+	pthread_mutex_unlock(&watcher->engine->lock);
+	return news;
+}
+
+/* Tells all that is to be told; false once that was the last. */
+static bool tell_news(struct tp_watcher *watcher)
+{
+	struct torpor_engine *engine = watcher->engine;
+	eventfd_t count;
+	bool stopping;
+
+	if (eventfd_read(watcher->wake_fd, &count) < 0)
+		return true;
+	struct news *news = take_news(watcher, &stopping);
+	while (news) {
+		struct news *next = news->next;
+		engine->on_event(engine->event_data, news->event, news->name);
+		free(news->name);
+		free(news);
+		news = next;
+	}
+	return !stopping;
+}
+
+/* The session's state was changed by nobody's call. */
+static void tell_state(struct torpor_session *session)
+{
+	tp_watcher_tell(session->engine->watcher, TORPOR_EVENT_SESSION, session->name);
+}
 
 /* --- When a guest has ended --- */
 
@@ -33,6 +105,7 @@ static void end_session(struct torpor_session *session, const char *reason)
 	free(session->end_reason);
 	session->end_reason = tp_strdup(reason);
 	tp_session_set_state(session, TORPOR_SESSION_ENDED);
+	tell_state(session);
 	tp_log(TP_LOG_INFO, "session %s has ended: %s", session->name, reason);
 }
 
@@ -43,6 +116,7 @@ static void reboot(struct torpor_session *session)
 
 	call.cancel_fd = session->retire_fd;
 	tp_session_set_state(session, TORPOR_SESSION_REBOOTING);
+	tell_state(session);
 	tp_error_log(tp_session_end_guest(session, &soon));
 	TP_ERROR struct torpor_error *err = tp_session_boot(session, &call);
 	if (err) {
@@ -52,6 +126,7 @@ static void reboot(struct torpor_session *session)
 		return;
 	}
 	tp_session_set_state(session, TORPOR_SESSION_RUNNING);
+	tell_state(session);
 }
 
 static void guest_ended(struct torpor_session *session)
@@ -147,6 +222,18 @@ bool tp_watch_ended(struct torpor_session *session)
 
 /* --- The thread --- */
 
+static void waiting_ended(struct tp_watcher *watcher, uint64_t id)
+{
+	char tmpl_name[65];
+	struct tp_shell *shell = tp_stock_take_watched(watcher->engine, id, tmpl_name);
+
+	if (!shell)
+		return;
+	tp_log(TP_LOG_INFO, "a guest that waited of template %s has ended", tmpl_name);
+	tp_shell_free(shell);
+	tp_watcher_tell(watcher, TORPOR_EVENT_STOCK, tmpl_name);
+}
+
 static void guest_of_id_ended(struct tp_watcher *watcher, uint64_t id)
 {
 	struct torpor_session *session;
@@ -159,6 +246,8 @@ static void guest_of_id_ended(struct tp_watcher *watcher, uint64_t id)
 	if (session)
 		start_handler(session);
 	pthread_mutex_unlock(&watcher->engine->lock);
+	if (!session)
+		waiting_ended(watcher, id);
 }
 
 static void *watch_thread(void *data)
@@ -172,9 +261,10 @@ static void *watch_thread(void *data)
 			return NULL;
 		if (n < 1)
 			continue;
-		if (event.data.u64 == STOP_ID)
+		if (event.data.u64 != WAKE_ID)
+			guest_of_id_ended(watcher, event.data.u64);
+		else if (!tell_news(watcher))
 			return NULL;
-		guest_of_id_ended(watcher, event.data.u64);
 	}
 }
 
@@ -188,16 +278,17 @@ static int add(struct tp_watcher *watcher, int fd, uint64_t id, uint32_t flags)
 struct torpor_error *tp_watcher_new(struct torpor_engine *engine, struct tp_watcher **watcher_out)
 {
 	TP_FD int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	TP_FD int stop_fd = eventfd(0, EFD_CLOEXEC);
+	TP_FD int wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
-	if (epoll_fd < 0 || stop_fd < 0)
+	if (epoll_fd < 0 || wake_fd < 0)
 		return tp_error_errno(errno, "make", "watcher");
 	struct tp_watcher *watcher = tp_calloc(1, sizeof(*watcher));
 	watcher->engine = engine;
 	watcher->epoll_fd = epoll_fd;
-	watcher->stop_fd = stop_fd;
+	watcher->wake_fd = wake_fd;
+	watcher->news_end = &watcher->news;
 	pthread_cond_init(&watcher->idle, NULL);
-	int errnum = add(watcher, stop_fd, STOP_ID, 0) < 0
+	int errnum = add(watcher, wake_fd, WAKE_ID, 0) < 0
 			     ? errno
 			     : pthread_create(&watcher->thread, NULL, watch_thread, watcher);
 	if (errnum) {
@@ -206,23 +297,22 @@ struct torpor_error *tp_watcher_new(struct torpor_engine *engine, struct tp_watc
 		return tp_error_errno(errnum, "start", "watcher");
 	}
 	(void)TP_TAKE_FD(epoll_fd);
-	(void)TP_TAKE_FD(stop_fd);
+	(void)TP_TAKE_FD(wake_fd);
 	*watcher_out = watcher;
 	return NULL;
 }
 
 struct tp_watcher *tp_watcher_free(struct tp_watcher *watcher)
 {
-	uint64_t one = 1;
-
 	if (!watcher)
 		return NULL;
-	ssize_t n = write(watcher->stop_fd, &one, sizeof(one));
-	assert(n == sizeof(one));
-	(void)n;
+	pthread_mutex_lock(&watcher->engine->lock);
+	watcher->stopping = true;
+	pthread_mutex_unlock(&watcher->engine->lock);
+	wake(watcher);
 	pthread_join(watcher->thread, NULL);
 	pthread_cond_destroy(&watcher->idle);
-	tp_close(watcher->stop_fd);
+	tp_close(watcher->wake_fd);
 	tp_close(watcher->epoll_fd);
 	free(watcher);
 	return NULL;
@@ -243,6 +333,18 @@ void tp_unwatch(struct torpor_session *session)
 	/* ENOENT is fine: it wasn't watched. */
 	epoll_ctl(session->engine->watcher->epoll_fd, EPOLL_CTL_DEL, tp_guest_pidfd(session->guest),
 		NULL);
+}
+
+void tp_watch_waiting(struct torpor_engine *engine, struct tp_shell *shell)
+{
+	/* Unwatched it can wait all the same: whoever takes it looks whether it lives. */
+	if (add(engine->watcher, tp_guest_pidfd(shell->guest), shell->watch_id, EPOLLONESHOT) < 0)
+		tp_log(TP_LOG_WARNING, "watch a waiting guest: %m");
+}
+
+void tp_unwatch_waiting(struct torpor_engine *engine, struct tp_shell *shell)
+{
+	epoll_ctl(engine->watcher->epoll_fd, EPOLL_CTL_DEL, tp_guest_pidfd(shell->guest), NULL);
 }
 
 void tp_watcher_wait(struct torpor_session *session)
