@@ -8,7 +8,8 @@
 #define TP_POOL_POLICY_H
 
 #include <stdbool.h>
-#include <stdint.h>
+
+#include "base/macros.h"
 
 struct tp_policy_config {
 	unsigned int warm_min;
@@ -17,7 +18,7 @@ struct tp_policy_config {
 	unsigned int shells_max;
 	uint64_t window_ns;	      /* over which demand is looked at */
 	unsigned int waiting_high;    /* more claims waiting than this: grow at once (10) */
-	uint64_t start_slow_ns;	      /* an average start above this: grow at once */
+	uint64_t start_slow_ns;	      /* an average start above this: grow at once (2 s) */
 	unsigned int failure_percent; /* more failed starts than this: grow at once (5) */
 	uint64_t backoff_min_ns;      /* after a failed start; doubled with each further one */
 	uint64_t backoff_max_ns;
@@ -26,9 +27,22 @@ struct tp_policy_config {
 
 /* warm 1..8, shells 1..4, window 60 s, backoff 100 ms to 30 s, degraded after 5. */
 extern const struct tp_policy_config tp_policy_defaults;
+#define TP_POLICY_DEFAULTS                                                                         \
+	{                                                                                          \
+		.warm_min = 1, .warm_max = 8, .shells_min = 1, .shells_max = 4,                    \
+		.window_ns = 60 * TP_NSEC_PER_SEC, .waiting_high = 10,                             \
+		.start_slow_ns = 2 * TP_NSEC_PER_SEC, .failure_percent = 5,                        \
+		.backoff_min_ns = 100 * TP_NSEC_PER_MSEC, .backoff_max_ns = 30 * TP_NSEC_PER_SEC,  \
+		.degraded_after = 5,                                                               \
+	}
 
-/* What is wrong with CONFIG, or NULL; static storage. */
+/* What is wrong with CONFIG, or NULL; static storage. The functions below want one that is right.
+ */
 const char *tp_policy_config_error(const struct tp_policy_config *config);
+
+#define TP_POLICY_MOST	     1000			   /* that may wait of each kind */
+#define TP_POLICY_WINDOW_MIN (1 * TP_NSEC_PER_SEC)	   /* of window_ns */
+#define TP_POLICY_WINDOW_MAX (24 * 3600 * TP_NSEC_PER_SEC) /* of window_ns */
 
 #define TP_POLICY_BUCKETS 64
 
@@ -57,7 +71,8 @@ struct tp_policy_stock {
 	unsigned int starting_warm;
 	unsigned int starting_shells;
 	unsigned int waiting; /* claims in the queue */
-	bool pressure;	      /* the host is short of memory: no more than the minimum, then none */
+	bool pressure;	      /* the host is short of memory: no more than the minimum */
+	bool nothing;	      /* it is very short: nothing at all may wait */
 };
 
 struct tp_policy_decision {
@@ -71,13 +86,17 @@ struct tp_policy_decision {
 	uint64_t look_again_ns; /* when to decide again if nothing happens before */
 };
 
+/* NOW_NS is any clock that doesn't run backwards. One claim, or one resume or fork. */
 void tp_policy_claimed(struct tp_policy *policy, const struct tp_policy_config *config,
 	bool warm_would_do, uint64_t now_ns);
+/* One was started: that heals. TOOK_NS is what it took, 0 for other than a warm one. */
 void tp_policy_started(struct tp_policy *policy, const struct tp_policy_config *config,
 	uint64_t took_ns, uint64_t now_ns);
 /* JITTER is 0 to 65535, random: spreads the backoff. */
 void tp_policy_failed(struct tp_policy *policy, const struct tp_policy_config *config,
 	uint16_t jitter, uint64_t now_ns);
+bool tp_policy_degraded(const struct tp_policy *policy, const struct tp_policy_config *config);
+/* Changes nothing but the boost, which decays; asked twice at one time it says the same. */
 void tp_policy_decide(struct tp_policy *policy, const struct tp_policy_config *config,
 	const struct tp_policy_stock *stock, uint64_t now_ns,
 	struct tp_policy_decision *decision_out);
