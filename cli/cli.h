@@ -43,6 +43,8 @@ int cli_demo(struct cli *cli, int argc, char **argv);
 int cli_template(struct cli *cli, int argc, char **argv);
 int cli_image(struct cli *cli, int argc, char **argv);
 int cli_doctor(struct cli *cli, int argc, char **argv);
+/* Below `torpor pool`. */
+int cli_pool_simulate(struct cli *cli, int argc, char **argv);
 
 /*
  * Runs the one of COMMANDS (ended by a NULL name) that argv[0] names; says what there is if it is

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Each option and command that --help tells is in the manual, and the other way round; so is each
-# function of the public headers.
+# function of the public headers. A command below another may have a page of its own.
 #   check_man.sh TORPOR SOURCE-ROOT
 set -euo pipefail
 torpor=$1
@@ -42,13 +42,18 @@ commands=$("$torpor" --help | help_commands)
 compare "torpor's commands" "$commands" \
   "$(sed -n '/^# COMMANDS/,/^# OPTIONS/s/^\*\([a-z]*\)\*$/\1/p' "$man/torpor.1.scd")"
 compare "torpor's pages" "$commands" \
-  "$(cd "$man" && for page in torpor-*.1.scd; do page=${page#torpor-}; echo "${page%.1.scd}"; done)"
+  "$(cd "$man" && for page in torpor-*.1.scd; do page=${page#torpor-}; echo "${page%.1.scd}"; done | grep -v -e -)"
 
 for command in $commands; do
   [ -f "$man/torpor-$command.1.scd" ] || continue
   below=$("$torpor" "$command" --help | help_commands)
   own=
   for one in ${below:-''}; do
+    if [ -f "$man/torpor-$command-$one.1.scd" ]; then
+      compare "torpor $command $one" "$("$torpor" "$command" "$one" --help | help_options | grep -vxF -e "$common")" \
+        "$(man_options "torpor-$command-$one.1")"
+      continue
+    fi
     own+=$("$torpor" "$command" ${one:+"$one"} --help | help_options | grep -vxF -e "$common" || true)$'\n'
   done
   compare "torpor $command" "$(sed '/^$/d' <<<"$own")" "$(man_options "torpor-$command.1")"
