@@ -6,6 +6,10 @@
  * A guest is charged `guest_overhead` and `guest_share_percent` of its RAM (clones share most of
  * it); a base at its full RAM size, once. What really is used is watched by the service, which
  * parks idle sessions when the host runs short.
+ *
+ * Stock makes way for sessions: what waits is never a reason to refuse one, since it can be used or
+ * ended. So `charged` can exceed the budget by what waits; then the stock is to be pressed
+ * (tp_supply_press) until it no longer does.
  */
 #ifndef TP_POOL_ADMISSION_H
 #define TP_POOL_ADMISSION_H
@@ -60,10 +64,11 @@ void tp_admission_base(struct tp_admission *admission, int64_t delta_bytes);
 
 struct tp_admission_view {
 	uint64_t host_memory;
-	uint64_t charged; /* of it */
-	uint64_t bases;	  /* part of it */
-	uint64_t sessions;
-	uint64_t stock;
+	uint64_t charged;  /* of it: sessions' guests, bases and stock */
+	uint64_t bases;	   /* part of it */
+	uint64_t sessions; /* guests of sessions */
+	uint64_t stock;	   /* guests that wait */
+	uint64_t tenants;  /* that have a guest or an image */
 };
 void tp_admission_view(struct tp_admission *admission, struct tp_admission_view *view_out);
 
