@@ -40,6 +40,12 @@ const char *http_header(const struct http_request *req, const char *name);
 struct torpor_error *http_query_number(const struct http_request *req, const char *name,
 	uint64_t min, uint64_t max, uint64_t default_value, uint64_t *value_out) TP_MUST_USE;
 
+/* --- problems --- */
+
+/* ERR, which stays the caller's, as a problem (RFC 9457); its status too, unless STATUS_OUT is
+ * NULL. Whatever bytes ERR has in it, this is JSON. */
+json_t *http_problem(const struct torpor_error *err, int *status_out);
+
 /* --- server-sent events --- */
 
 struct http_stream;
@@ -50,7 +56,7 @@ struct http_stream;
  * times come by themselves.
  */
 bool http_stream_send(struct http_stream *stream, uint64_t id, const char *type, json_t *data);
-/* Readable once the reader is gone: for struct tp_call. */
+/* Readable once the reader is gone, or the daemon drains: for struct tp_call. */
 int http_stream_gone_fd(const struct http_stream *stream);
 
 /* What produces a stream, on a thread of its own; it ends when this returns. */
@@ -77,7 +83,7 @@ struct http_reply {
 typedef struct torpor_error *http_handler(struct http_request *req, struct http_reply *reply);
 
 enum http_route_flags {
-	HTTP_OPEN = 1,	    /* needs no identity */
+	HTTP_OPEN = 1,	    /* needs no identity; one that is shown is looked at all the same */
 	HTTP_MUTATING = 2,  /* counts against the tenant's rate; takes an Idempotency-Key */
 	HTTP_LONG = 4,	    /* no default bound on its time */
 	HTTP_NO_REPEAT = 8, /* an Idempotency-Key is refused (exec) */
