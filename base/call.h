@@ -12,6 +12,8 @@
 #include <stdbool.h>
 #include <time.h>
 
+#include <torpor/call.h>
+
 #include "base/error.h"
 
 #define TP_NO_DEADLINE UINT64_MAX
@@ -27,6 +29,9 @@ uint64_t tp_realtime_ns(void);
 
 /* A call that can't be cancelled and ends TIMEOUT_NS from now. */
 struct tp_call tp_call_within(uint64_t timeout_ns);
+
+/* A public call as everything inside takes it; DEFAULT_NS where CALL gives no bound. */
+struct tp_call tp_call_from(const struct torpor_call *call, uint64_t default_ns);
 
 /* CALL, but ended TIMEOUT_NS from now if that comes first: for bounded steps within a call. */
 struct tp_call tp_call_bounded(const struct tp_call *call, uint64_t timeout_ns);

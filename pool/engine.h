@@ -70,7 +70,4 @@ char *tp_engine_guest_name(struct torpor_engine *engine, const char *prefix) TP_
 /* How QEMU is run, for the launcher and for asking it. Valid as long as ENGINE. */
 struct tp_direct_options tp_engine_direct_options(const struct torpor_engine *engine);
 
-/* The call as everything inside takes it; DEFAULT_NS where CALL gives no bound. */
-struct tp_call tp_call_from(const struct torpor_call *call, uint64_t default_ns);
-
 #endif

@@ -29,7 +29,7 @@ DESTDIR=$work/stage quietly meson install -C "$work/build" --no-rebuild
 [ ! -e "$prefix" ] || fail "something went past DESTDIR"
 mv "$work/stage$prefix" "$prefix"
 
-for file in bin/torpor libexec/torpor/torpor-exec include/torpor/{error,torpor}.h \
+for file in bin/torpor libexec/torpor/torpor-exec include/torpor/{call,error,torpor}.h \
   lib/libtorpor.{a,so} lib/pkgconfig/torpor.pc; do
   [ -s "$prefix/$file" ] || fail "$file is not installed"
 done

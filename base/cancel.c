@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Public calls and cancellation. */
+/* Public calls and their cancellation, from outside. */
 #include <errno.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/call.h"
 #include "base/fd.h"
 #include "base/mem.h"
-#include "pool/engine.h"
 
 struct torpor_cancel {
 	int fd; /* an eventfd, readable for good once triggered */
