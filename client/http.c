@@ -338,7 +338,6 @@ static struct torpor_error *result_error(
 	case CURLE_SSL_CONNECT_ERROR:
 		return tls_error(t);
 	case CURLE_URL_MALFORMAT:
-	case CURLE_UNSUPPORTED_PROTOCOL:
 		return tp_error(TORPOR_E_INVALID, method, path, "%s is no URL of a torpord",
 			t->client->where);
 	case CURLE_GOT_NOTHING:

@@ -231,7 +231,8 @@ static void stay_mute(struct peer *peer)
 {
 	char byte;
 
-	if (recv(peer->links[peer->link], &byte, 1, 0) != 0)
+	ssize_t n = recv(peer->links[peer->link], &byte, 1, 0);
+	if (n > 0 || (n < 0 && errno != ECONNRESET))
 		fail(peer, "the other end didn't close the connection");
 	drop(peer, peer->link);
 }

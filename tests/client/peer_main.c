@@ -38,7 +38,9 @@ int main(int argc, char **argv)
 
 	if (argc < 3)
 		return 98;
-	if (torpor_error_free(tp_read_file(AT_FDCWD, argv[1], SCRIPT_MAX, &script, &len)))
+	TP_ERROR struct torpor_error *err =
+		tp_read_file(AT_FDCWD, argv[1], SCRIPT_MAX, &script, &len);
+	if (err)
 		return 98;
 	peer_listen(&peer, script);
 	pid_t pid = start(&peer, argv + 2);
