@@ -11,6 +11,11 @@
  * end is seen against the head, which the records keep (storage/records.h). What this can't show is
  * someone who rewrites log and records both; ship the log elsewhere against that.
  *
+ * Sequence numbers are never used twice. Where some are missing (entries that could not be written,
+ * or that a crash or a cut took) an entry "audit-gap" follows, whose detail says
+ * {"head":LAST_MISSING,"log":LAST_BEFORE}; its own number is the next after the missing ones.
+ * docs/RECORDS.md has the format byte for byte.
+ *
  * One thread writes; what waits while a sync is under way shares the next one.
  */
 #ifndef TP_STORAGE_AUDIT_H
@@ -35,7 +40,7 @@ struct tp_audit_entry {
  * Opens or makes DIR/NAME for appending. A last line that a crash left incomplete is cut off: it
  * was never acknowledged. HEAD is what the records know (0: nothing): if the log has less, that was
  * lost or cut; an entry says so ("audit-gap", with both sequence numbers), and the chain goes on.
- * CORRUPT if the last line isn't sound.
+ * CORRUPT if the last line isn't sound; BUSY if another process has it open for appending.
  */
 struct torpor_error *tp_audit_open(const char *dir, const char *name, uint64_t head_seq,
 	const uint8_t head_hash[TP_HASH_LEN], struct tp_audit **audit_out) TP_MUST_USE;
@@ -48,23 +53,42 @@ struct tp_audit_ticket {
 	uint8_t hash[TP_HASH_LEN];
 };
 
-/* Appends; it is durable after waiting for the ticket. Never blocks on the disk. */
+/*
+ * Appends; it is durable after waiting for the ticket. Never blocks on the disk. Texts beyond 1 KiB
+ * are cut; in one that isn't UTF-8 all but ASCII is replaced; a detail beyond 32 KiB is left out,
+ * and says so.
+ */
 void tp_audit_append(struct tp_audit *audit, const struct tp_audit_entry *entry,
 	struct tp_audit_ticket *ticket_out);
-/* IO, NOSPACE: the log can't be written; every later wait fails too. */
+/*
+ * IO, NOSPACE: it could not be written and never will be, nor will those behind it that waited.
+ * Later entries are tried anew, behind an "audit-gap". A ticket can be waited for more than once.
+ */
 struct torpor_error *tp_audit_wait(
 	struct tp_audit *audit, const struct tp_audit_ticket *ticket) TP_MUST_USE;
+
+/* Since opening. */
+struct tp_audit_stats {
+	uint64_t entries; /* durable ones */
+	uint64_t lost;	  /* that could not be written */
+	uint64_t syncs;
+	uint64_t sync_ns; /* spent writing and syncing */
+};
+struct tp_audit_stats tp_audit_stats(struct tp_audit *audit);
 
 struct tp_audit_report {
 	uint64_t entries;
 	uint64_t last_seq;
+	uint64_t gaps; /* entries "audit-gap": to be looked at */
+	uint64_t lost; /* sequence numbers that these say are missing */
 	char first_time[40];
 	char last_time[40];
 };
 
 /*
- * Reads the whole file at PATH. With HEAD_SEQ (not 0) it must hold that entry, with that hash.
- * CORRUPT names the first line that is wrong, and how.
+ * Reads the whole file at PATH. With HEAD_SEQ (not 0) it must hold that entry, with that hash; or a
+ * gap that says it is missing. CORRUPT names the first line that is wrong, and how. The log may be
+ * in use: HEAD is then to be read first, and the entries up to it waited for.
  */
 struct torpor_error *tp_audit_verify(const char *path, uint64_t head_seq,
 	const uint8_t head_hash[TP_HASH_LEN], struct tp_audit_report *report_out) TP_MUST_USE;

@@ -129,14 +129,22 @@ struct tp_change *tp_change_new(void);
 struct tp_change *tp_change_free(struct tp_change *change);
 TP_DEFINE_CLEANUP(struct tp_change *, tp_change_free)
 
-/* Puts: a row of that key is replaced. Removes: what isn't there is fine. In the order given. */
+/*
+ * Puts: a row of that key is replaced (a token only by itself: same id, hash and tenant). Removes:
+ * what isn't there is fine. In the order given: a token's tenant and an image's session must be
+ * recorded before.
+ */
 void tp_change_put_tenant(struct tp_change *change, const struct tp_tenant_row *row);
 void tp_change_remove_tenant(struct tp_change *change, const char *name); /* and its tokens */
 void tp_change_put_token(struct tp_change *change, const struct tp_token_row *row);
 void tp_change_remove_token(struct tp_change *change, const char *id);
 void tp_change_put_session(struct tp_change *change, const struct tp_session_row *row);
 void tp_change_remove_session(struct tp_change *change, const char *id); /* and its images' rows */
-/* When it was last used, of a session that may be gone; not worth a sync of its own. */
+/*
+ * When it was last used, of a session that may be gone; never back. Not worth a sync of its own: a
+ * change of nothing else is done at once for its waiter, and goes along with the next commit, with
+ * one of its own within 5 s, or with closing; a crash may lose it.
+ */
 void tp_change_touch_session(struct tp_change *change, const char *id, uint64_t active_ns);
 void tp_change_put_image(struct tp_change *change, const struct tp_image_row *row);
 void tp_change_remove_image(struct tp_change *change, const char *name);
@@ -153,14 +161,27 @@ struct tp_commit;
 struct tp_commit *tp_records_submit(struct tp_records *records, struct tp_change *change);
 /*
  * Waits until it is durable; COMMIT is gone then. There is no giving up: a commit can't be taken
- * back. EXISTS if a session's name is taken, or a token, or a tenant's uid; IO and NOSPACE; then
- * nothing of the change has happened.
+ * back. EXISTS if a session's name is taken, or a token, or a tenant's uid; NOT_FOUND if a token's
+ * tenant or an image's session isn't recorded; INVALID for rows that make no sense; IO, NOSPACE,
+ * CORRUPT, BUSY. Then nothing of the change has happened. (docs/RECORDS.md: what a crash right
+ * behind a failed sync may leave.)
  */
 struct torpor_error *tp_commit_wait(struct tp_commit *commit) TP_MUST_USE;
 
 /* Both. */
 struct torpor_error *tp_records_commit(
 	struct tp_records *records, struct tp_change *change) TP_MUST_USE;
+
+/* Since opening. */
+struct tp_records_stats {
+	uint64_t changes; /* durable ones, touches that waited for others included */
+	uint64_t refused; /* EXISTS and the like */
+	uint64_t failed;  /* IO, NOSPACE ... */
+	uint64_t commits; /* syncs that changes shared */
+	uint64_t sync_ns; /* spent in these */
+	uint64_t checkpoints;
+};
+struct tp_records_stats tp_records_stats(struct tp_records *records);
 
 /* --- reading: NOT_FOUND if there is none --- */
 
