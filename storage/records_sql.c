@@ -133,7 +133,6 @@ struct torpor_error *tp_sql_error(sqlite3 *db, const char *step, const char *obj
 /* What every connection is set to; sizes of caches are in KiB, with a minus. */
 static const char settings[] = "PRAGMA synchronous = FULL;"
 			       "PRAGMA foreign_keys = ON;"
-			       "PRAGMA trusted_schema = OFF;"
 			       "PRAGMA temp_store = MEMORY;"
 			       "PRAGMA cache_size = -8192;"
 			       "PRAGMA wal_autocheckpoint = 0;";
