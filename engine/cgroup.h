@@ -30,16 +30,34 @@ struct tp_cgroup;
  * The tree at ROOT (NULL: the cgroup that this process is in, found through /proc/self/cgroup; "":
  * none). Groups are made below it. Never fails for lack of one: then nothing is enforced by it.
  * Controllers that ROOT offers are enabled for its children; the hierarchy is otherwise left alone.
+ *
+ * A cgroup with processes in it can't give limits to its children. If this process is the only one
+ * in ROOT it moves into a group of its own below it ("torpor-self"); no other process is ever moved
+ * out of the way. So this is to be called before any guest is started.
+ *
+ * ROOT must be of a cgroup v2 file system. For tests the environment variable TORPOR_CGROUP_PLAIN
+ * makes do with a plain directory that has a file cgroup.controllers; what is written there is
+ * created, and enforces nothing.
  */
 struct torpor_error *tp_cgroup_open(const char *root, struct tp_cgroup **cgroup_out) TP_MUST_USE;
+/* The same without changing anything, only for tp_cgroup_can: what opening it would come to. */
+struct torpor_error *tp_cgroup_look(const char *root, struct tp_cgroup **cgroup_out) TP_MUST_USE;
 /* Takes NULL. Returns NULL. Groups of guests that run stay. */
 struct tp_cgroup *tp_cgroup_close(struct tp_cgroup *cgroup);
 TP_DEFINE_CLEANUP(struct tp_cgroup *, tp_cgroup_close)
 
 /*
- * Puts process PID into the group NAME, made if missing, under LIMITS. *UNENFORCED_OUT is a new
- * array of texts "cpus: the cgroup has no cpu controller", empty if all hold. An error only if the
- * system fails where it said that it could.
+ * io_bytes_per_s is about the disk that the file or directory PATH lies on; without this it can't
+ * be enforced. Before groups are placed.
+ */
+void tp_cgroup_set_disk(struct tp_cgroup *cgroup, const char *path);
+
+/*
+ * Puts process PID under LIMITS: first those of the group NAME (characters of session ids and
+ * names), which is made if missing, then the process into it. Without a limit that a group enforces
+ * none is made. *UNENFORCED_OUT is a new array of texts "cpus: the cgroup has no cpu controller",
+ * empty if all hold. An error only if the system fails where it said that it could; NOT_FOUND if
+ * there is no such process. Any thread.
  */
 struct torpor_error *tp_cgroup_place(struct tp_cgroup *cgroup, const char *name, pid_t pid,
 	const struct tp_limits *limits, json_t **unenforced_out) TP_MUST_USE;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "engine/cgroup.h"
 #include "engine/inspect.h"
 #include "pool/machine.h"
 #include "pool/template.h"
@@ -224,6 +225,58 @@ static void look_at_space(struct doctor *d)
 		"%ju MiB are free under %s", (uintmax_t)(left / TP_MIB), d->engine->state_dir);
 }
 
+/* --- Limits of guests --- */
+
+/* The texts of a JSON array, one behind the other; the caller's to free. */
+static char *join(const json_t *texts)
+{
+	char *all = tp_strdup("");
+	const json_t *text;
+	size_t i;
+
+	json_array_foreach (texts, i, text) {
+		TP_FREE char *before = all;
+		all = tp_asprintf("%s%s%s", before, i > 0 ? "; " : "", json_string_value(text));
+	}
+	return all;
+}
+
+static void tell_limits(struct doctor *d, const json_t *can, const json_t *cannot)
+{
+	TP_FREE char *good = join(can);
+	TP_FREE char *bad = join(cannot);
+	/* That guests have no network is no fault of the host. */
+	bool less = json_array_size(cannot) > 1;
+
+	tell(d, "guest limits", less ? TORPOR_HEALTH_LESS : TORPOR_HEALTH_GOOD,
+		less ? "For torpord what counts is the cgroup that its unit gives it "
+		       "(Delegate=yes, "
+		       "on a host with the unified hierarchy of cgroup v2). A session's record "
+		       "says "
+		       "which of its limits are not enforced."
+		     : NULL,
+		"enforced by %s. Not: %s", good, bad);
+}
+
+/* Of the cgroup that this process is in: nothing is changed for it. */
+static void look_at_limits(struct doctor *d)
+{
+	struct tp_cgroup *cgroup;
+	json_t *can, *cannot;
+	TP_ERROR struct torpor_error *err = tp_cgroup_look(NULL, &cgroup);
+
+	if (err) {
+		tell(d, "guest limits", TORPOR_HEALTH_LESS, NULL, "%s", torpor_error_message(err));
+		return;
+	}
+	tp_cgroup_set_disk(cgroup, d->engine->state_dir);
+	tp_cgroup_can(cgroup, &can, &cannot);
+	tell_limits(d, can, cannot);
+	json_decref(can);
+	json_decref(cannot);
+	tp_cgroup_close(cgroup);
+}
+
 struct torpor_error *torpor_doctor(struct torpor_engine *engine, const char *template_name,
 	torpor_finding_fn *tell_fn, void *data, const struct torpor_call *public_call)
 {
@@ -239,5 +292,6 @@ struct torpor_error *torpor_doctor(struct torpor_engine *engine, const char *tem
 	look_at_scan(&d);
 	look_at_io(&d);
 	look_at_space(&d);
+	look_at_limits(&d);
 	return tp_call_check(&call, "examine", "this host");
 }

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The seam by which tests play the kernel's part in a cgroup tree. */
+#ifndef TP_ENGINE_CGROUP_PRIV_H
+#define TP_ENGINE_CGROUP_PRIV_H
+
+#include <stdbool.h>
+
+#include "engine/cgroup.h"
+
+/* Writes TEXT to FILE of the group open as GROUP_FD; 0 or an errno. */
+typedef int tp_cgroup_write_fn(void *data, int group_fd, const char *file, const char *text);
+
+/* As tp_cgroup_open (CHANGE) and tp_cgroup_look, of a plain directory, with WRITE for writing. */
+struct torpor_error *tp_cgroup_open_with(const char *root, bool change, tp_cgroup_write_fn *write,
+	void *data, struct tp_cgroup **cgroup_out) TP_MUST_USE;
+
+#endif
