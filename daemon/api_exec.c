@@ -149,6 +149,12 @@ static json_t *exit_json(const struct torpor_exec_result *result)
 			      : json_pack("{sn so}", "exit_status", "signal", status);
 }
 
+static json_t *text_json(const struct tp_buf *text)
+{
+	/* Nothing was ever written: there is no pointer, which jansson doesn't take. */
+	return text->len > 0 ? json_stringn((const char *)text->data, text->len) : json_string("");
+}
+
 static struct output *output_of(struct exec_job *job, int stream)
 {
 	return &job->outputs[stream == 2];
@@ -176,12 +182,12 @@ static json_t *output_json(struct exec_job *job, struct output *output)
 
 	if (job->base64) {
 		base64_put(&encoded, output->text.data, output->text.len);
-		return json_stringn((const char *)encoded.data, encoded.len);
+		return text_json(&encoded);
 	}
 	/* A character that the bound cut is left out; one that the command cut is replaced. */
 	if (!output->truncated)
 		utf8_end(&output->utf8, &output->text);
-	return json_stringn((const char *)output->text.data, output->text.len);
+	return text_json(&output->text);
 }
 
 static struct torpor_error *run_whole(struct exec_job *job, json_t **body_out)
@@ -207,7 +213,7 @@ static void send_output(struct exec_job *job, int stream, const struct tp_buf *t
 	if (text->len == 0)
 		return;
 	data = json_object();
-	json_object_set_new(data, "data", json_stringn((const char *)text->data, text->len));
+	json_object_set_new(data, "data", text_json(text));
 	/* That nobody reads any more is learnt from the stream's descriptor. */
 	http_stream_send(job->stream, 0, stream == 2 ? "stderr" : "stdout", data);
 }
