@@ -33,6 +33,16 @@ struct tp_call tp_call_within(uint64_t timeout_ns);
 /* A public call as everything inside takes it; DEFAULT_NS where CALL gives no bound. */
 struct tp_call tp_call_from(const struct torpor_call *call, uint64_t default_ns);
 
+struct torpor_cancel {
+	int fd; /* readable for good once triggered: an eventfd, or what a tp_call was given */
+};
+
+/*
+ * The other way round, for those above public functions who have a struct tp_call. *CANCEL is the
+ * caller's room for its cancellation, and must last as long as the result.
+ */
+struct torpor_call tp_call_public(const struct tp_call *call, struct torpor_cancel *cancel);
+
 /* CALL, but ended TIMEOUT_NS from now if that comes first: for bounded steps within a call. */
 struct tp_call tp_call_bounded(const struct tp_call *call, uint64_t timeout_ns);
 

@@ -8,10 +8,6 @@
 #include "base/fd.h"
 #include "base/mem.h"
 
-struct torpor_cancel {
-	int fd; /* an eventfd, readable for good once triggered */
-};
-
 struct torpor_error *torpor_cancel_new(struct torpor_cancel **cancel_out)
 {
 	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -51,4 +47,18 @@ struct tp_call tp_call_from(const struct torpor_call *call, uint64_t default_ns)
 	if (call && call->cancel)
 		inner.cancel_fd = call->cancel->fd;
 	return inner;
+}
+
+struct torpor_call tp_call_public(const struct tp_call *call, struct torpor_cancel *cancel)
+{
+	struct torpor_call public = {.timeout_ns = UINT64_MAX};
+	uint64_t now = tp_now_ns();
+
+	/* Zero would mean the default; a deadline that has passed leaves next to nothing. */
+	if (call->deadline_ns != TP_NO_DEADLINE)
+	public.timeout_ns = call->deadline_ns > now ? call->deadline_ns - now : 1;
+	cancel->fd = call->cancel_fd;
+	if (cancel->fd >= 0)
+	public.cancel = cancel;
+	return public;
 }

@@ -104,6 +104,14 @@ struct torpor_error *tp_session_end_guest(
 	struct torpor_session *session, const struct tp_call *call) TP_MUST_USE;
 
 /*
+ * Ends the guest, whatever it does (a boot is broken off), and leaves the session without one:
+ * PARKED, with the image of its last park if there is one, or ENDED. Calls that wait for their turn
+ * fail then, so that the handle can be closed once they are back.
+ */
+struct torpor_error *tp_session_quit(
+	struct torpor_session *session, const struct tp_call *call) TP_MUST_USE;
+
+/*
  * The record of a new session: FROM's, with the names of SPEC and a machine-id of its own.
  * INVALID for names that are none.
  */

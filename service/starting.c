@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Sessions that get a process. */
+#include "service/starting.h"
+
+#include <stdio.h>
+
+#include "base/fault.h"
+#include "base/mem.h"
+#include "service/op.h"
+
+/* NAME of the operation's fault points. */
+static struct torpor_error *fault(const struct tp_starting *starting, const char *name)
+{
+	char point[64];
+
+	snprintf(point, sizeof(point), "%s.%s", starting->fault, name);
+	return tp_fault_check(point);
+}
+
+/* Puts the process under the session's limits; what can't be enforced is noted. */
+static struct torpor_error *place(struct tp_starting *starting, struct torpor_session *core)
+{
+	json_t *limits_json = tp_row_json(starting->row.limits);
+	struct tp_limits limits;
+	json_t *unenforced = NULL;
+
+	struct torpor_error *err = tp_parse_limits(limits_json, &limits);
+	if (!err)
+		err = tp_cgroup_place(starting->service->cgroup, starting->live->id,
+			tp_session_pid(core), &limits, &unenforced);
+	if (err) {
+		json_decref(limits_json);
+		return err;
+	}
+	json_object_set_new(limits_json, "unenforced", unenforced);
+	tp_row_set_json(&starting->row.limits, limits_json);
+	return NULL;
+}
+
+static struct torpor_error *on_loaded(void *data, struct torpor_session *core)
+{
+	struct tp_starting *starting = data;
+
+	TP_TRY(fault(starting, "loaded"));
+	return place(starting, core);
+}
+
+/* What is known when vCPUs run; the rest is figures (tp_starting_done). */
+static void describe_running(struct tp_session_row *row, char *handover)
+{
+	json_t *info = tp_row_json(row->info);
+	uint64_t now = tp_realtime_ns();
+
+	json_object_set_new(info, "since_ns", json_integer((json_int_t)now));
+	tp_row_set_json(&row->info, info);
+	free(row->handover);
+	row->handover = handover;
+	tp_row_set(&row->state, tp_state_name(TP_STATE_RUNNING));
+	tp_row_set(&row->reason, NULL);
+	row->changed_ns = now;
+	row->active_ns = now;
+}
+
+static struct torpor_error *begin(struct tp_starting *starting)
+{
+	struct tp_service *service = starting->service;
+
+	/* A replaced process: its row follows the first one's, which has the audit entry. */
+	if (starting->begun)
+		TP_TRY(tp_settle_wait(service, &starting->settling));
+	struct tp_change *change = tp_change_new();
+	tp_change_put_session(change, &starting->row);
+	if (starting->begun)
+		starting->settling.commit = tp_records_submit(service->records, change);
+	else
+		tp_settle_begin(service, starting->op, change, NULL, &starting->settling);
+	starting->begun = true;
+	return NULL;
+}
+
+static struct torpor_error *on_running(void *data, struct torpor_session *core)
+{
+	struct tp_starting *starting = data;
+	char *handover;
+
+	TP_TRY(fault(starting, "running"));
+	TP_TRY(tp_session_handover_locked(core, &handover));
+	describe_running(&starting->row, handover);
+	if (starting->op)
+		TP_TRY(begin(starting));
+	return fault(starting, "submitted");
+}
+
+struct tp_session_hooks tp_starting_hooks(struct tp_starting *starting)
+{
+	return (struct tp_session_hooks){
+		.on_loaded = on_loaded,
+		.on_running = on_running,
+		.data = starting,
+	};
+}
+
+struct torpor_error *tp_starting_wait(struct tp_starting *starting)
+{
+	if (!starting->begun)
+		return NULL;
+	TP_TRY(tp_settle_wait(starting->service, &starting->settling));
+	return fault(starting, "committed");
+}
+
+void tp_starting_undo(struct tp_starting *starting)
+{
+	TP_ROW struct tp_session_row old = {0};
+
+	if (!starting->begun)
+		return;
+	if (starting->settling.commit) {
+		/* How it went doesn't matter any more. */
+		torpor_error_free(tp_settle_wait(starting->service, &starting->settling));
+	}
+	struct tp_change *change = tp_change_new();
+	tp_live_copy_row(starting->service, starting->live, &old);
+	if (starting->live->recorded)
+		tp_change_put_session(change, &old);
+	else
+		tp_change_remove_session(change, starting->live->id);
+	tp_settle_undo(starting->service, starting->op, change);
+	starting->begun = false;
+}
+
+void tp_starting_done(struct tp_starting *starting, struct torpor_session *core,
+	const struct torpor_resume_report *report, const json_t *timing)
+{
+	json_t *info = tp_row_json(starting->row.info);
+
+	tp_info_last(info, "resume", json_incref((json_t *)timing));
+	json_object_set_new(info, "source", json_string(torpor_source_name(report->source)));
+	json_object_set_new(info, "fresh", tp_fresh_json(report->fresh));
+	tp_row_set_json(&starting->row.info, info);
+	tp_live_attach(starting->service, starting->live, core);
+	tp_live_set_row(starting->service, starting->live, &starting->row, true);
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What create, resume and fork have in common: a session that gets a process.
+ *
+ * Once the process is there it is put under its limits; once its vCPUs run, the row is complete and
+ * is handed to the records, so that the commit and the guest's confirmation that it is fresh go on
+ * at the same time. Only with both does the call return. A process that is found dead is replaced
+ * (pool/session.h): the second one's row then follows the first one's.
+ */
+#ifndef TP_SERVICE_STARTING_H
+#define TP_SERVICE_STARTING_H
+
+#include "service/service_priv.h"
+
+struct tp_starting {
+	struct tp_service *service;
+	struct tp_live *live;
+	struct tp_session_row row; /* owned: as it is to be committed */
+	const struct tp_op *op;	   /* NULL: whoever has several settles them together */
+	const char *fault;	   /* names of fault points begin with it */
+	bool begun;		   /* the commit is under way, or through */
+	struct tp_settling settling;
+};
+
+/* For the core's call. Valid as long as STARTING, where it is. */
+struct tp_session_hooks tp_starting_hooks(struct tp_starting *starting);
+
+/* Waits for the commit, if it was begun. */
+struct torpor_error *tp_starting_wait(struct tp_starting *starting) TP_MUST_USE;
+
+/*
+ * After a failure: if the commit was begun, waits for it, and puts the records back: the live
+ * session's row where it is recorded, else none. The guest is the caller's to end.
+ */
+void tp_starting_undo(struct tp_starting *starting);
+
+/*
+ * After success: CORE and row are the live session's; figures of REPORT are added to the row, in
+ * memory. LAST: "timing" as the answer has it, borrowed.
+ */
+void tp_starting_done(struct tp_starting *starting, struct torpor_session *core,
+	const struct torpor_resume_report *report, const json_t *timing);
+
+#endif
