@@ -103,6 +103,7 @@ struct tp_actor {
 	char tenant[65];
 	char how[96]; /* for the audit log: "token 3f9c", "jwt bob", "peer 0", "torpord" */
 	bool admin;
+	bool self;		     /* torpord itself: what it does isn't use of a session */
 	uint32_t perms;		     /* enum tp_perm */
 	char session[TP_ID_LEN + 1]; /* the only one it may touch; "": any */
 	/* A request that may be repeated; "": not. */

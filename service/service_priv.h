@@ -7,15 +7,19 @@
  *
  *   tp_live_get         finds it, or makes a live one of its row; NOT_FOUND for another's
  *   tp_live_begin       waits until no other operation is under way, and moves it into a passing
- * state
+ *                       state; or tp_live_hold, for operations that the drawing has no state for
  *   ...                 the guest
  *   tp_settle           commits the change and the audit entry, waits for both
  *   tp_live_end         moves it into the state it has reached, tells the events, wakes who waits
  *   tp_live_put         gives it back; one that is parked, in error or gone is forgotten with the
- * last
+ *                       last
  *
  * Locks: service->lock guards the table and every tp_live's fields by it; it is never held across a
- * call that can block. An operation (passing state) owns what is marked so.
+ * call that can block. The one operation that is under way (passing state, or `busy`) owns what is
+ * marked so.
+ *
+ * Commands and signs of life don't own the session, only its guest's handle for a while
+ * (tp_live_use): an operation that closes the handle waits for them (tp_live_detach).
  */
 #ifndef TP_SERVICE_SERVICE_PRIV_H
 #define TP_SERVICE_SERVICE_PRIV_H
@@ -31,25 +35,32 @@
 
 #define LIVE_BUCKETS 1024
 
+struct tp_live_waiter;
+
 struct tp_live {
-	char id[TP_ID_LEN + 1]; /* constant */
+	/* Constant. */
+	char id[TP_ID_LEN + 1];
+	char tenant[65];
+	uint64_t created_ns; /* CLOCK_REALTIME */
 
 	/* By the service's lock. */
 	struct tp_live *next; /* in its bucket */
 	unsigned int refs;
 	enum tp_state state;
-	enum tp_state before;	   /* the passing state */
-	uint64_t created_ns;	   /* CLOCK_REALTIME */
-	struct tp_session_row row; /* as committed last; id NULL: not yet */
-	unsigned int execs;	   /* under way: it isn't idle */
-	uint64_t active_ns;	   /* CLOCK_REALTIME: its tenant last asked for something */
-	uint64_t cpu_ns;	   /* of its process, and when that was read: idleness */
-	uint64_t cpu_read_ns;
-	struct torpor_cancel *cancel; /* of the park that is under way, until it is durable */
-	bool lost;		      /* its guest has ended by itself: to be dealt with */
-	unsigned int deaf;	      /* signs of life that did not come, in a row */
+	enum tp_state before;		/* the passing state */
+	bool busy;			/* an operation without a passing state is under way */
+	struct tp_live_waiter *waiters; /* for the end of the operation, or of uses */
+	unsigned int uses;		/* of `core`, by tp_live_use */
+	bool recorded;			/* false until the first commit */
+	struct tp_session_row row;	/* as committed last, but for figures; as it is going to
+					   be, until recorded */
+	unsigned int execs;		/* under way: it isn't idle */
+	uint64_t execs_total;		/* since it is live */
+	uint64_t active_ns;		/* CLOCK_REALTIME: its tenant last asked for something */
+	struct torpor_cancel *cancel;	/* of the park that is under way, until it is durable */
+	bool lost;			/* its guest has ended by itself: to be dealt with */
 
-	/* By whoever moved it into a passing state; else constant. */
+	/* Written by the operation that is under way, under the lock. */
 	struct torpor_session *core; /* NULL without process */
 };
 
@@ -83,6 +94,7 @@ struct tp_service {
 				   back */
 	struct tp_service_config config; /* its pointers are the service's own */
 	struct tp_live *live[LIVE_BUCKETS];
+	uint32_t forgotten[LIVE_BUCKETS]; /* how often a session of the bucket was forgotten */
 	size_t live_count;
 	bool draining;
 	bool recovered;
@@ -97,27 +109,71 @@ struct torpor_error *tp_actor_may(
 struct torpor_error *tp_actor_must_be_admin(const struct tp_actor *actor) TP_MUST_USE;
 /* What every unknown session is answered with. */
 struct torpor_error *tp_no_session(const char *id) TP_MUST_USE;
+/* Whether ID looks like one: 16 characters of 0-9a-z. */
+bool tp_id_ok(const char *id);
+/* LEN random characters of 0-9a-z, and a NUL. */
+void tp_random_text(char *text, size_t len);
 
 /* --- live.c --- */
 
 struct torpor_error *tp_live_get(struct tp_service *service, const struct tp_actor *actor,
 	const char *id, struct tp_live **live_out) TP_MUST_USE;
+/* The live session of that id, whosever it is; NULL if there is none. To be put. */
+struct tp_live *tp_live_peek(struct tp_service *service, const char *id);
+/* TENANT's live sessions in STATES (bits); each to be put, the list the caller's to free. */
+size_t tp_live_list(struct tp_service *service, const char *tenant, unsigned int states,
+	bool unrecorded_only, struct tp_live ***lives_out);
 /* A new one in CREATED, without a row yet. */
 struct tp_live *tp_live_new(struct tp_service *service, const char *tenant);
-/* One that recovery found running: ROW and CORE are taken. */
+/* One that recovery found running: ROW and CORE are taken. Not held: nothing to put. */
 void tp_live_adopt(struct tp_service *service, struct tp_session_row *row,
 	struct torpor_session *core, enum tp_state state);
 void tp_live_put(struct tp_service *service, struct tp_live *live);
+
+#define TP_LIVE_IN(state) (1u << TP_STATE_##state)
+
 /*
- * Waits for the operation under way, if any. Then, if the state is one of DONE (bits, 1 << state):
+ * Waits for the operation under way, if any. Then, if the state is one of DONE (bits, TP_LIVE_IN):
  * *DONE_OUT, nothing to do. If there is an arrow to PASSING: moves there. BUSY otherwise, naming
- * the state.
+ * the state; NOT_FOUND if it is gone.
  */
 struct torpor_error *tp_live_begin(struct tp_service *service, struct tp_live *live,
 	enum tp_state passing, unsigned int done, const struct tp_call *call,
 	bool *done_out) TP_MUST_USE;
-/* Moves on, asserting the arrow; publishes the session's event. */
+/* The same for an operation without a passing state: from one of STATES. STEP is for the message.
+ */
+struct torpor_error *tp_live_hold(struct tp_service *service, struct tp_live *live,
+	unsigned int states, unsigned int done, const char *step, const struct tp_call *call,
+	bool *done_out) TP_MUST_USE;
+/*
+ * The operation's end: moves on, asserting the arrow (one that was held may stay where it is), and
+ * publishes the session's event. Sessions that come to have no process must be detached before.
+ */
 void tp_live_end(struct tp_service *service, struct tp_live *live, enum tp_state state);
+
+/* By the operation: the row from now on, which is taken (zeroed); RECORDED: it is committed. */
+void tp_live_set_row(struct tp_service *service, struct tp_live *live, struct tp_session_row *row,
+	bool recorded);
+/* A copy of the row, to be changed and committed; active_ns is as of now. */
+void tp_live_copy_row(
+	struct tp_service *service, struct tp_live *live, struct tp_session_row *row_out);
+/* By the operation: CORE has the guest from now on, and is the live session's. */
+void tp_live_attach(struct tp_service *service, struct tp_live *live, struct torpor_session *core);
+/*
+ * By the operation, once the guest has ended or the core session is parked (so that uses come to an
+ * end by themselves): takes CORE away, waits for the last use, closes it.
+ */
+void tp_live_detach(struct tp_service *service, struct tp_live *live);
+
+/*
+ * A call on the guest beside operations: waits for the one under way, then the handle may be used
+ * until tp_live_unuse. BUSY unless the state is one of STATES.
+ */
+struct torpor_error *tp_live_use(struct tp_service *service, struct tp_live *live,
+	unsigned int states, const char *step, const struct tp_call *call,
+	struct torpor_session **core_out) TP_MUST_USE;
+void tp_live_unuse(struct tp_service *service, struct tp_live *live);
+
 /* Its tenant has asked for something: it isn't idle. */
 void tp_live_touch(struct tp_service *service, struct tp_live *live);
 
@@ -136,38 +192,58 @@ struct tp_live_brief {
 };
 size_t tp_live_briefs(struct tp_service *service, struct tp_live_brief **briefs_out);
 
+/* --- lost.c --- */
+
+/*
+ * The session of that id has, perhaps, no guest any more: it ended by itself, or (DEAF) it gave no
+ * sign of life for too long and is ended now. Without need nothing happens. With an image the
+ * session is PARKED, then resumed (at most TP_RESTORES_MAX times in TP_RESTORES_WINDOW_S, and not
+ * if the guest powered off); else it is in ERROR, with the reason. Blocks as a resume does.
+ */
+#define TP_RESTORES_MAX	     3
+#define TP_RESTORES_WINDOW_S 600
+void tp_live_guest_lost(struct tp_service *service, const char *id, bool deaf);
+/* Its guest may have booted anew: records how to take it over now. */
+void tp_live_guest_changed(struct tp_service *service, const char *id);
+
 /* --- settle.c --- */
 
 /*
  * The end of every operation: writes the audit entry (outcome from ERR, which stays the caller's),
  * adds its place to CHANGE (taken; NULL: nothing to commit) and ACTOR's repeat key with STATUS and
  * RESULT (borrowed; what tp_service_repeat_begin makes the answer of: {"session": id}, {"sessions":
- * [ids]}, {"template": name} ..., or NULL), and waits for both. An error means that nothing was
- * recorded: the operation is to be undone.
+ * [ids]}, {"template": name} ..., or NULL), and waits for both. An error means that the operation
+ * is to be undone; of the change it may be there or not, if the audit log couldn't be written:
+ * tp_settle_undo.
  */
 struct tp_op {
 	const struct tp_actor *actor;
 	const char *op;
-	const char *object;
+	const char *object;   /* NULL: there is none yet */
 	const json_t *detail; /* borrowed, or NULL */
 	int status;	      /* HTTP, for the repeat; 0: not to be recorded */
 	const json_t *result; /* borrowed, or NULL */
 };
 struct torpor_error *tp_settle(struct tp_service *service, const struct tp_op *op,
 	struct tp_change *change, const struct torpor_error *err) TP_MUST_USE;
-/* For what fails or is refused: the audit entry alone. ERR is passed through. */
+/* For what fails or is refused: the audit entry alone. ERR is passed through; NULL stays NULL. */
 struct torpor_error *tp_refuse(
 	struct tp_service *service, const struct tp_op *op, struct torpor_error *err) TP_MUST_USE;
 /* In two steps, for a commit that is under way while the guest goes on. */
 struct tp_settling {
-	struct tp_commit *commit;
+	struct tp_commit *commit; /* NULL: nothing to commit */
 	struct tp_audit_ticket ticket;
-	bool audited;
+	uint64_t begun_ns;
 };
 void tp_settle_begin(struct tp_service *service, const struct tp_op *op, struct tp_change *change,
 	const struct torpor_error *err, struct tp_settling *settling_out);
 struct torpor_error *tp_settle_wait(
 	struct tp_service *service, struct tp_settling *settling) TP_MUST_USE;
+/*
+ * OP failed although its commit may have gone through: commits CHANGE (taken), which puts the
+ * records back, and has the repeat forgotten. A failure is logged: recovery is left with it.
+ */
+void tp_settle_undo(struct tp_service *service, const struct tp_op *op, struct tp_change *change);
 
 /* --- templates.c --- */
 
@@ -216,7 +292,46 @@ void tp_keeper_wake(struct tp_service *service);
 /* The session as docs/API.md has it; live may be NULL (a row alone). FULL: with figures of the
  * process. */
 json_t *tp_session_view(struct tp_service *service, const struct tp_session_row *row,
-	const struct tp_live *live, bool full);
+	struct tp_live *live, bool full);
 json_t *tp_time_json(uint64_t realtime_ns); /* null for 0 */
+/* The view of a live session as it is now. */
+json_t *tp_live_view(struct tp_service *service, struct tp_live *live, bool full);
+json_t *tp_ms_json(uint64_t duration_ns); /* in milliseconds, to the microsecond */
+/* "timing" of docs/API.md. TOTAL_NS: from the call's entry to now. */
+json_t *tp_resume_timing(const struct torpor_resume_report *report, uint64_t total_ns);
+json_t *tp_park_timing(const struct torpor_park_report *report, uint64_t total_ns);
+json_t *tp_checkpoint_timing(const struct torpor_park_report *report, uint64_t total_ns);
+json_t *tp_fresh_json(uint32_t fresh); /* enum torpor_fresh, as a list of names */
+
+/* --- row.c --- */
+
+void tp_row_copy(const struct tp_session_row *from, struct tp_session_row *row_out);
+/* Replaces a string of a row by a copy of TEXT (may be NULL). */
+void tp_row_set(char **field, const char *text);
+/* The info (labels, env, limits) of a row as an object, a new reference; empty if it is none. */
+json_t *tp_row_json(const char *text);
+/* Puts a JSON object (taken) into a field of a row. */
+void tp_row_set_json(char **field, json_t *object);
+static inline void tp_row_deinit_cleanup_(struct tp_session_row *row)
+{
+	tp_session_row_deinit(row);
+}
+#define TP_ROW __attribute__((cleanup(tp_row_deinit_cleanup_)))
+
+static inline void tp_json_decref_cleanup_(json_t **json)
+{
+	json_decref(*json);
+}
+#define TP_JSON __attribute__((cleanup(tp_json_decref_cleanup_)))
+
+/* --- check.c: what tenants send --- */
+
+struct torpor_error *tp_check_name(const char *what, const char *name) TP_MUST_USE;
+struct torpor_error *tp_check_timers(const struct tp_timers *timers) TP_MUST_USE;
+struct torpor_error *tp_check_labels(const json_t *labels) TP_MUST_USE;
+struct torpor_error *tp_check_env(const json_t *env) TP_MUST_USE;
+/* LIMITS (may be NULL) as in docs/API.md; "unenforced" is passed over. */
+struct torpor_error *tp_parse_limits(
+	const json_t *limits, struct tp_limits *limits_out) TP_MUST_USE;
 
 #endif

@@ -23,9 +23,11 @@
  *                           v
  *                       DESTROYED
  *
- *   A guest that dies: RUNNING, PAUSED -> PARKED (an image is there: RESUMING follows) or -> ERROR.
- *   RESUMING -> ERROR when its image is damaged. ERROR -> RESUMING, on demand.
- *   PARKING -> PAUSED: taken back, of one that was paused.
+ *   A guest that dies: RUNNING, PAUSED -> PARKED (an image is there: RESUMING follows, unless the
+ *   guest powered itself off) or -> ERROR (no image; or it was restored too often of late).
+ *   RESUMING -> ERROR when its image is damaged. ERROR -> RESUMING, on demand, where there is an
+ *   image. PARKING -> PAUSED: taken back, of one that was paused.
+ *   STOPPING -> RUNNING, PAUSED, PARKED, ERROR: it couldn't be recorded, and is as it was.
  */
 #ifndef TP_SERVICE_STATE_H
 #define TP_SERVICE_STATE_H
