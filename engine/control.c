@@ -330,3 +330,81 @@ struct torpor_error *tp_guest_load_from_fd(
 	TP_TRY(tp_guest_load_start(guest, call));
 	return tp_guest_load_wait(guest, call);
 }
+
+/* ---- taking over ---- */
+
+/*
+ * A migration whose reader is gone fails by itself, but that may take QEMU a moment, and one to a
+ * file goes on. What is said of it from now on is heard here, so no end of it is missed.
+ */
+static struct torpor_error *end_migration(struct tp_guest *guest, const struct tp_call *call)
+{
+	static const char *const under_way[] = {
+		"setup", "active", "pre-switchover", "device", "cancelling"};
+	json_t *info;
+	bool is = false;
+
+	TP_TRY(tp_guest_execute(guest, "query-migrate", NULL, -1, call, &info));
+	const char *status = json_string_value(json_object_get(info, "status"));
+	for (size_t i = 0; status && i < TP_ARRAY_LEN(under_way); i++)
+		is = is || strcmp(status, under_way[i]) == 0;
+	json_decref(info);
+	return is ? tp_guest_migrate_cancel(guest, call) : await_postmigrate(guest, call);
+}
+
+/*
+ * Sets of descriptors outlive the connection that made them. They are removed, and since QEMU does
+ * that only once the guest runs (QEMU: monitor/fds.c, in 7.2 monitor/misc.c), new ones get numbers
+ * above theirs.
+ */
+static struct torpor_error *forget_sets(struct tp_guest *guest, const struct tp_call *call)
+{
+	struct torpor_error *err = NULL;
+	json_t *sets;
+	json_t *set;
+	size_t i;
+
+	TP_TRY(tp_guest_execute(guest, "query-fdsets", NULL, -1, call, &sets));
+	json_array_foreach (sets, i, set) {
+		json_int_t id = json_integer_value(json_object_get(set, "fdset-id"));
+		guest->last_set = TP_MAX(guest->last_set, (int64_t)id);
+		if (!err)
+			err = run(guest, "remove-fd", json_pack("{s:I}", "fdset-id", id), call);
+	}
+	json_decref(sets);
+	return err;
+}
+
+static enum tp_guest_found found_in(const char *status)
+{
+	static const char *const empty[] = {"inmigrate", "prelaunch"};
+	static const char *const stands[] = {"paused", "postmigrate", "save-vm", "restore-vm"};
+
+	for (size_t i = 0; i < TP_ARRAY_LEN(empty); i++) {
+		if (strcmp(status, empty[i]) == 0)
+			return TP_GUEST_EMPTY;
+	}
+	for (size_t i = 0; i < TP_ARRAY_LEN(stands); i++) {
+		if (strcmp(status, stands[i]) == 0)
+			return TP_GUEST_STANDS;
+	}
+	/* What stands still by itself (a panic, an error) does so in everybody's hands. */
+	return TP_GUEST_RUNS;
+}
+
+struct torpor_error *tp_guest_take_over(
+	struct tp_guest *guest, const struct tp_call *call, enum tp_guest_found *found_out)
+{
+	TP_FREE char *before = NULL;
+	TP_FREE char *status = NULL;
+
+	TP_TRY(tp_guest_query_status(guest, call, &before));
+	*found_out = found_in(before);
+	if (*found_out == TP_GUEST_EMPTY)
+		return NULL;
+	TP_TRY(end_migration(guest, call));
+	TP_TRY(forget_sets(guest, call));
+	TP_TRY(tp_guest_query_status(guest, call, &status));
+	*found_out = found_in(status);
+	return NULL;
+}

@@ -91,4 +91,18 @@ struct torpor_error *tp_guest_load_start(
 struct torpor_error *tp_guest_load_wait(
 	struct tp_guest *guest, const struct tp_call *call) TP_MUST_USE;
 
+/* How a guest was found whose owner may have gone in the middle of anything. */
+enum tp_guest_found {
+	TP_GUEST_RUNS,
+	TP_GUEST_STANDS, /* it was stopped, and can be continued */
+	TP_GUEST_EMPTY,	 /* it still waits for its state */
+};
+
+/*
+ * What is due to a guest that another process has used: a migration that it began ends, and what it
+ * lent to QEMU is given back.
+ */
+struct torpor_error *tp_guest_take_over(struct tp_guest *guest, const struct tp_call *call,
+	enum tp_guest_found *found_out) TP_MUST_USE;
+
 #endif

@@ -222,16 +222,19 @@ static int open_output(pid_t pid)
 	return fd;
 }
 
-static struct torpor_error *open_process(struct direct_guest *guest)
+/* The process recorded in DIR_FD, which runs. */
+static struct torpor_error *open_process(
+	int dir_fd, const char *name, struct tp_process *process_out)
 {
 	pid_t pid;
 	uint64_t start_time;
 
-	TP_TRY(tp_rundir_process(guest->dir_fd, guest->base.name, &pid, &start_time));
-	TP_TRY(tp_process_open(pid, start_time, &guest->base.process));
-	if (tp_process_ended(&guest->base.process))
-		return tp_error(TORPOR_E_NOT_FOUND, "open", guest->base.name, "it has ended");
-	return NULL;
+	TP_TRY(tp_rundir_process(dir_fd, name, &pid, &start_time));
+	TP_TRY(tp_process_open(pid, start_time, process_out));
+	if (!tp_process_ended(process_out))
+		return NULL;
+	tp_process_deinit(process_out);
+	return tp_error(TORPOR_E_NOT_FOUND, "open", name, "it has ended");
 }
 
 /* A guest without channels has no such sockets. */
@@ -254,7 +257,7 @@ static struct torpor_error *find_in(
 	int qmp_fd;
 
 	TP_TRY(tp_rundir_lock(launcher->run_dir_fd, name, &guest->dir_fd));
-	TP_TRY(open_process(guest));
+	TP_TRY(open_process(guest->dir_fd, name, &guest->base.process));
 	guest->output_fd = open_output(guest->base.process.pid);
 	TP_TRY(tp_rundir_connect(guest->dir_fd, "qmp", name, &qmp_fd));
 	TP_TRY(tp_qmp_open(qmp_fd, name, call, &guest->base.qmp));
@@ -289,6 +292,34 @@ static struct torpor_error *direct_find(struct tp_launcher *base, const char *na
 	}
 	*guest_out = &guest->base;
 	return NULL;
+}
+
+/* ---- ending others' ---- */
+
+static struct torpor_error *direct_end(struct tp_launcher *base, const char *name, pid_t pid,
+	uint64_t start_time, const struct tp_call *call)
+{
+	struct direct_launcher *launcher = direct_of(base);
+	TP_FD int dir_fd = -1;
+	struct tp_process process;
+	struct torpor_error *err = NULL;
+
+	TP_TRY(tp_rundir_lock(launcher->run_dir_fd, name, &dir_fd));
+	TP_TRY(open_process(dir_fd, name, &process));
+	if (pid != 0 && (process.pid != pid || process.start_time != start_time))
+		err = tp_error(TORPOR_E_NOT_FOUND, "open", name,
+			"its process is another one now, %d", (int)process.pid);
+	if (!err)
+		err = tp_process_kill(&process, call, NULL);
+	if (!err)
+		tp_rundir_remove(launcher->run_dir_fd, name, dir_fd);
+	tp_process_deinit(&process);
+	return err;
+}
+
+static struct torpor_error *direct_list(struct tp_launcher *base, char ***names_out, size_t *n_out)
+{
+	return tp_rundir_list(direct_of(base)->run_dir_fd, names_out, n_out);
 }
 
 /* ---- the rest ---- */
@@ -334,6 +365,8 @@ static void direct_free(struct tp_launcher *base)
 static const struct tp_launcher_ops direct_ops = {
 	.start = direct_start,
 	.find = direct_find,
+	.end = direct_end,
+	.list = direct_list,
 	.sweep = direct_sweep,
 	.free = direct_free,
 	.let_go = direct_let_go,

@@ -43,6 +43,48 @@ struct torpor_error *tp_launcher_find(struct tp_launcher *launcher, const char *
 	return launcher->ops->find(launcher, name, call, guest_out);
 }
 
+struct torpor_error *tp_launcher_end(struct tp_launcher *launcher, const char *name, pid_t pid,
+	uint64_t start_time, const struct tp_call *call)
+{
+	if (!tp_guest_name_ok(name))
+		return tp_error(TORPOR_E_INVALID, "end guest", NULL, "its name is malformed");
+	return tp_error_in(
+		launcher->ops->end(launcher, name, pid, start_time, call), "end guest", name);
+}
+
+/* Whether it was there to be ended; one that has ended or has an owner is none. */
+static bool end_orphan(struct tp_launcher *launcher, const char *name, const struct tp_call *call)
+{
+	struct torpor_error *err = tp_launcher_end(launcher, name, 0, 0, call);
+
+	if (!err)
+		return true;
+	if (torpor_error_code(err) == TORPOR_E_NOT_FOUND || torpor_error_code(err) == TORPOR_E_BUSY)
+		torpor_error_free(err);
+	else
+		tp_error_log(err);
+	return false;
+}
+
+struct torpor_error *tp_launcher_end_orphans(struct tp_launcher *launcher,
+	bool (*keep)(void *data, const char *name), void *data, const struct tp_call *call,
+	unsigned int *count_out)
+{
+	unsigned int count = 0;
+	char **names;
+	size_t n;
+
+	TP_TRY(launcher->ops->list(launcher, &names, &n));
+	for (size_t i = 0; i < n; i++) {
+		if (!keep(data, names[i]))
+			count += end_orphan(launcher, names[i], call);
+		free(names[i]);
+	}
+	free(names);
+	*count_out = count;
+	return NULL;
+}
+
 struct torpor_error *tp_launcher_sweep(struct tp_launcher *launcher, const struct tp_call *call)
 {
 	return launcher->ops->sweep(launcher, call);

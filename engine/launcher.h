@@ -46,6 +46,22 @@ struct torpor_error *tp_launcher_find(struct tp_launcher *launcher, const char *
 	const struct tp_call *call, struct tp_guest **guest_out) TP_MUST_USE;
 
 /*
+ * Ends the guest of that name and removes what it leaves. It must be the process of that PID and
+ * START_TIME (PID 0: whichever it is); NOT_FOUND, and nobody is touched, if there is none such that
+ * runs. BUSY if somebody owns it. QEMU isn't asked, so this works on one that is deaf, too.
+ */
+struct torpor_error *tp_launcher_end(struct tp_launcher *launcher, const char *name, pid_t pid,
+	uint64_t start_time, const struct tp_call *call) TP_MUST_USE;
+
+/*
+ * Ends all guests that run, that nobody owns, and that KEEP doesn't want; *COUNT_OUT is how many.
+ * What can't be ended is logged.
+ */
+struct torpor_error *tp_launcher_end_orphans(struct tp_launcher *launcher,
+	bool (*keep)(void *data, const char *name), void *data, const struct tp_call *call,
+	unsigned int *count_out) TP_MUST_USE;
+
+/*
  * Removes what guests that ended without their owner's help have left behind. Guests that run,
  * and those that somebody owns, are not touched. Safe at any time, beside others' launchers.
  */
@@ -74,6 +90,12 @@ struct tp_launcher_ops {
 	/* NAME has been checked. */
 	struct torpor_error *(*find)(struct tp_launcher *launcher, const char *name,
 		const struct tp_call *call, struct tp_guest **guest_out);
+	/* NAME has been checked. */
+	struct torpor_error *(*end)(struct tp_launcher *launcher, const char *name, pid_t pid,
+		uint64_t start_time, const struct tp_call *call);
+	/* The names of all guests, of others' too; the caller's to free, each and the list. */
+	struct torpor_error *(*list)(
+		struct tp_launcher *launcher, char ***names_out, size_t *n_out);
 	struct torpor_error *(*sweep)(struct tp_launcher *launcher, const struct tp_call *call);
 	/* Frees the launcher itself too. Can't fail. */
 	void (*free)(struct tp_launcher *launcher);

@@ -204,26 +204,46 @@ static struct torpor_error *sweep_one(int rundir_fd, const char *name)
 	return NULL;
 }
 
-struct torpor_error *tp_rundir_sweep(int rundir_fd, const struct tp_call *call)
+struct torpor_error *tp_rundir_list(int rundir_fd, char ***names_out, size_t *n_out)
 {
-	struct torpor_error *err = NULL;
+	char **names = NULL;
+	size_t n = 0;
 	struct dirent *entry;
 	int fd = openat(rundir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 
 	if (!dir) {
-		err = tp_error_errno(errno, "open", "run directory");
+		struct torpor_error *err = tp_error_errno(errno, "open", "run directory");
 		tp_close(fd);
 		return err;
 	}
-	while (!err && (entry = readdir(dir))) {
+	while ((entry = readdir(dir))) {
 		if (!tp_guest_name_ok(entry->d_name))
 			continue;
-		err = tp_call_check(call, "sweep", "run directory");
-		if (!err)
-			err = sweep_one(rundir_fd, entry->d_name);
+		names = tp_reallocarray(names, n + 1, sizeof(*names));
+		names[n++] = tp_strdup(entry->d_name);
 	}
 	closedir(dir);
+	*names_out = names;
+	*n_out = n;
+	return NULL;
+}
+
+struct torpor_error *tp_rundir_sweep(int rundir_fd, const struct tp_call *call)
+{
+	struct torpor_error *err = NULL;
+	char **names;
+	size_t n;
+
+	TP_TRY(tp_rundir_list(rundir_fd, &names, &n));
+	for (size_t i = 0; i < n; i++) {
+		if (!err)
+			err = tp_call_check(call, "sweep", "run directory");
+		if (!err)
+			err = sweep_one(rundir_fd, names[i]);
+		free(names[i]);
+	}
+	free(names);
 	return err;
 }
 

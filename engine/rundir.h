@@ -49,6 +49,9 @@ struct torpor_error *tp_rundir_connect(
 /* Removes RUNDIR/NAME, which is locked by DIR_FD. What can't be removed is logged. */
 void tp_rundir_remove(int rundir_fd, const char *name, int dir_fd);
 
+/* The names of all that are there; the caller's to free, each and the list. */
+struct torpor_error *tp_rundir_list(int rundir_fd, char ***names_out, size_t *n_out) TP_MUST_USE;
+
 /* Removes all that are garbage. */
 struct torpor_error *tp_rundir_sweep(int rundir_fd, const struct tp_call *call) TP_MUST_USE;
 

@@ -221,7 +221,7 @@ static struct torpor_error *start(struct build *b)
 		.ram_shared = true,
 	};
 
-	TP_TRY(tp_memfd("torpor-base", b->record.guest.memory_bytes, &b->ram_fd));
+	TP_TRY(tp_memfd(TP_BASE_MEMFD, b->record.guest.memory_bytes, &b->ram_fd));
 	TP_TRY(tp_console_new(b->progress, b->progress_data, spec->ready_line, &b->console));
 	guest.ram_fd = b->ram_fd;
 	guest.console_fd = tp_console_fd(b->console);

@@ -195,10 +195,17 @@ const char *torpor_engine_state_dir(const struct torpor_engine *engine)
 
 char *tp_engine_guest_name(struct torpor_engine *engine, const char *prefix)
 {
-	/* Of the process: it may have several engines on the same state directory. */
+	/*
+	 * Of the process, which may have several engines on the same state directory. Guests that
+	 * are kept outlive it, and another one may get its pid (in a container every one does), so
+	 * it doesn't count from 0 but from the time.
+	 */
 	static atomic_uint_least64_t next_number;
-	uint64_t number = atomic_fetch_add(&next_number, 1);
+	uint64_t none = 0;
 
 	(void)engine;
+	atomic_compare_exchange_strong(
+		&next_number, &none, tp_realtime_ns() / (10 * TP_NSEC_PER_MSEC));
+	uint64_t number = atomic_fetch_add(&next_number, 1);
 	return tp_asprintf("%s-%d-%ju", prefix, getpid(), (uintmax_t)number);
 }

@@ -67,6 +67,18 @@ struct torpor_engine {
 /* "PREFIX-PID-NUMBER": unique among all engines on this state directory. The caller's to free. */
 char *tp_engine_guest_name(struct torpor_engine *engine, const char *prefix) TP_MUST_USE;
 
+/*
+ * Ends the guests in the run directory that run, that nobody owns, and that KEEP, asked with their
+ * names (as tp_handover_guest gives them), doesn't want. For recovery: what waited in stock, or had
+ * just been started, has no other end if the process that kept guests is killed.
+ */
+struct torpor_error *tp_engine_end_orphans(struct torpor_engine *engine,
+	bool (*keep)(void *data, const char *guest), void *data, const struct tp_call *call,
+	unsigned int *count_out) TP_MUST_USE;
+
+/* The name of the guest that a handover is about, the caller's to free; NULL if it is none. */
+char *tp_handover_guest(const char *handover) TP_MUST_USE;
+
 /* How QEMU is run, for the launcher and for asking it. Valid as long as ENGINE. */
 struct tp_direct_options tp_engine_direct_options(const struct torpor_engine *engine);
 

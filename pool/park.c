@@ -145,7 +145,7 @@ struct torpor_error *tp_session_save(struct torpor_session *session, const char 
 	return err ? take_back(session, err) : NULL;
 }
 
-static void show_image(struct torpor_session *session)
+void tp_session_show_image(struct torpor_session *session)
 {
 	char *path = session->info.image_path;
 	size_t room = sizeof(session->info.image_path);
@@ -195,7 +195,7 @@ static struct torpor_error *park(struct torpor_session *session,
 	free(session->image_path);
 	session->image_name = tp_strdup(name);
 	session->image_path = NULL;
-	show_image(session);
+	tp_session_show_image(session);
 	tp_error_log(tp_session_end_guest(session, &soon));
 	report->gone_ns = tp_now_ns() - stop_ns;
 	tp_session_set_state(session, TORPOR_SESSION_PARKED);

@@ -215,6 +215,9 @@ struct torpor_error *tp_session_save(struct torpor_session *session, const char 
 struct torpor_error *tp_session_open_image(struct torpor_session *session,
 	const struct tp_call *call, struct tp_image **image_out) TP_MUST_USE;
 
+/* Puts the path of the session's image into what torpor_session_info tells. */
+void tp_session_show_image(struct torpor_session *session);
+
 /* The session as IMAGE has it, but for the name that it goes by here. */
 struct torpor_error *tp_session_read_record(const struct torpor_session *session,
 	const struct tp_image *image, struct tp_record *record_out) TP_MUST_USE;

@@ -64,7 +64,7 @@ struct torpor_error *tp_shell_start_own(struct torpor_engine *engine,
 	TP_FD int ram_fd = -1;
 
 	shell->memory = TP_MEMORY_NONE;
-	TP_TRY(tp_memfd("torpor-ram", config->memory_bytes, &ram_fd));
+	TP_TRY(tp_memfd(TP_MEMORY_MEMFD, config->memory_bytes, &ram_fd));
 	struct tp_guest_spec spec = {
 		.config = config,
 		.name = name,

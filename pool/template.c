@@ -203,17 +203,12 @@ static struct torpor_error *match_id(void *data, const char *name, const struct 
 	return NULL;
 }
 
-struct torpor_error *tp_template_open_id(struct torpor_engine *engine,
-	const uint8_t id[TP_IDENTITY_LEN], const char *name_hint, const struct tp_call *call,
-	struct torpor_template **template_out)
+/* The name under which the template of that identity is stored, the caller's to free. */
+static struct torpor_error *find_name(struct torpor_engine *engine, const uint8_t *id,
+	const char *name_hint, const struct tp_call *call, char **name_out)
 {
 	struct find find = {.id = id};
-	struct torpor_template *tmpl = in_use(engine, id);
 
-	if (tmpl) {
-		*template_out = tmpl;
-		return NULL;
-	}
 	TP_TRY(for_each_stored(engine, call, match_id, &find));
 	if (!find.name) {
 		char hex[2 * TP_IDENTITY_LEN + 1];
@@ -222,8 +217,60 @@ struct torpor_error *tp_template_open_id(struct torpor_engine *engine,
 					     "none with identity %.12s is stored", hex),
 			"Copy that template into the state directory; one built anew is another.");
 	}
-	struct torpor_error *err = open_template(engine, find.name, call, template_out);
-	free(find.name);
+	*name_out = find.name;
+	return NULL;
+}
+
+struct torpor_error *tp_template_open_id(struct torpor_engine *engine,
+	const uint8_t id[TP_IDENTITY_LEN], const char *name_hint, const struct tp_call *call,
+	struct torpor_template **template_out)
+{
+	struct torpor_template *tmpl = in_use(engine, id);
+	TP_FREE char *name = NULL;
+
+	if (tmpl) {
+		*template_out = tmpl;
+		return NULL;
+	}
+	TP_TRY(find_name(engine, id, name_hint, call, &name));
+	return open_template(engine, name, call, template_out);
+}
+
+/* By whoever has the turn to fill. */
+static struct torpor_error *take_back(struct torpor_engine *engine, const char *name, pid_t pid,
+	const struct tp_call *call, struct torpor_template **template_out)
+{
+	TP_CLEANUP(tp_image_close) struct tp_image *image = NULL;
+	TP_FREE char *path = tp_asprintf("%s/" TEMPLATE_IMAGE, name);
+	struct tp_base *base;
+
+	TP_TRY(open_image(engine, name, call, &image));
+	struct torpor_template *tmpl = in_use(engine, tp_image_meta(image)->template_id);
+	if (!tmpl) {
+		TP_TRY(tp_base_take_back(
+			engine->templates_fd, path, pid, engine->workers, call, &base));
+		tmpl = tp_template_adopt(
+			engine, name, base, tp_image_file_bytes(image), tp_image_created_ns(image));
+	}
+	*template_out = tmpl;
+	return NULL;
+}
+
+struct torpor_error *tp_template_take_back(struct torpor_engine *engine,
+	const uint8_t id[TP_IDENTITY_LEN], const char *name_hint, pid_t pid,
+	const struct tp_call *call, struct torpor_template **template_out)
+{
+	struct torpor_template *tmpl = in_use(engine, id);
+	TP_FREE char *name = NULL;
+
+	if (tmpl) {
+		*template_out = tmpl;
+		return NULL;
+	}
+	TP_TRY(find_name(engine, id, name_hint, call, &name));
+	TP_TRY(tp_turn_take(engine->fill_turn, call, name));
+	struct torpor_error *err = take_back(engine, name, pid, call, template_out);
+	tp_turn_give(engine->fill_turn);
 	return err;
 }
 

@@ -51,6 +51,14 @@ struct torpor_error *tp_template_open_id(struct torpor_engine *engine,
 	const uint8_t id[TP_IDENTITY_LEN], const char *name_hint, const struct tp_call *call,
 	struct torpor_template **template_out) TP_MUST_USE;
 
+/*
+ * The same, but its base is taken back from a guest of process PID that has it, where nobody here
+ * uses it yet. DENIED where that process can't be looked into.
+ */
+struct torpor_error *tp_template_take_back(struct torpor_engine *engine,
+	const uint8_t id[TP_IDENTITY_LEN], const char *name_hint, pid_t pid,
+	const struct tp_call *call, struct torpor_template **template_out) TP_MUST_USE;
+
 /* Removes templates that were not finished. */
 struct torpor_error *tp_template_sweep(struct torpor_engine *engine) TP_MUST_USE;
 

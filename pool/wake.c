@@ -418,7 +418,7 @@ static struct torpor_error *start_boot(struct torpor_session *session, const str
 	struct tp_shell shell = {.memory = TP_MEMORY_NONE};
 	TP_FD int ram_fd = -1;
 
-	TP_TRY(tp_memfd("torpor-ram", config->memory_bytes, &ram_fd));
+	TP_TRY(tp_memfd(TP_MEMORY_MEMFD, config->memory_bytes, &ram_fd));
 	struct tp_guest_spec spec = {
 		.config = config,
 		.name = name,

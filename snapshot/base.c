@@ -12,9 +12,13 @@
 #include "base/fd.h"
 #include "base/mem.h"
 #include "snapshot/base_private.h"
+#include "snapshot/procmem.h"
 #include "snapshot/sparse.h"
 #include "snapshot/state.h"
 #include "storage/image_reader.h"
+
+/* Nobody can change, shrink, grow or unseal it. */
+static const int base_seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
 
 struct tp_base *tp_base_ref(struct tp_base *base)
 {
@@ -63,20 +67,24 @@ void tp_base_set_blocks(struct tp_base *base, const struct tp_ram_block *blocks,
 	}
 }
 
-struct torpor_error *tp_base_seal(struct tp_base *base)
+static struct torpor_error *note_inode(struct tp_base *base)
 {
-	static const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
 	struct stat st;
 
-	if (fcntl(base->fd, F_ADD_SEALS, seals) < 0)
-		return tp_error_errno(
-			errno, "seal the base of template", base->record.template_name);
 	if (fstat(base->fd, &st) < 0)
 		return tp_error_errno(
 			errno, "stat the base of template", base->record.template_name);
 	base->dev = st.st_dev;
 	base->inode = st.st_ino;
 	return NULL;
+}
+
+struct torpor_error *tp_base_seal(struct tp_base *base)
+{
+	if (fcntl(base->fd, F_ADD_SEALS, base_seals) < 0)
+		return tp_error_errno(
+			errno, "seal the base of template", base->record.template_name);
+	return note_inode(base);
 }
 
 struct torpor_error *tp_base_compose_prefix(struct tp_base *base)
@@ -128,6 +136,34 @@ static struct torpor_error *check_template(
 	return NULL;
 }
 
+/* All that the image says besides pages. */
+static struct torpor_error *read_meta(
+	const struct tp_image *image, const char *name, struct tp_base *base)
+{
+	const struct tp_image_meta *meta = tp_image_meta(image);
+
+	TP_TRY(tp_record_parse(meta->config, name, &base->record));
+	TP_TRY(check_template(meta, &base->record, name));
+	base->config = tp_strdup(meta->config);
+	memcpy(base->id, meta->template_id, sizeof(base->id));
+	tp_base_set_blocks(base, meta->blocks, meta->n_blocks);
+	return tp_image_device(image, NULL, 0, &base->device, &base->device_len);
+}
+
+/* Checks the content against the identity, and derives from it what clones load. */
+static struct torpor_error *complete(struct tp_base *base, const char *name,
+	struct tp_workers *workers, const struct tp_call *call)
+{
+	struct tp_image_meta own = tp_base_meta(base);
+
+	TP_TRY(tp_error_in(
+		tp_identity_check(base->fd, &own, workers, call), "open template", name));
+	base->small = tp_malloc(base->small_len);
+	TP_TRY(tp_pread_full(
+		base->fd, base->small, base->small_len, base->ram_pages * TP_PAGE_SIZE, "base"));
+	return tp_base_compose_prefix(base);
+}
+
 struct torpor_error *tp_base_fill(int dirfd, const char *name, struct tp_workers *workers,
 	const struct tp_call *call, struct tp_base **base_out)
 {
@@ -136,28 +172,57 @@ struct torpor_error *tp_base_fill(int dirfd, const char *name, struct tp_workers
 	TP_CLEANUP(tp_base_unref) struct tp_base *base = tp_base_new();
 
 	TP_TRY(tp_image_open(dirfd, name, call, &image));
-	const struct tp_image_meta *meta = tp_image_meta(image);
-	TP_TRY(tp_record_parse(meta->config, name, &base->record));
-	TP_TRY(check_template(meta, &base->record, name));
-	base->config = tp_strdup(meta->config);
-	memcpy(base->id, meta->template_id, sizeof(base->id));
-	tp_base_set_blocks(base, meta->blocks, meta->n_blocks);
-	TP_TRY(tp_image_device(image, NULL, 0, &base->device, &base->device_len));
-
-	TP_TRY(tp_memfd("torpor-base", tp_base_pages(base) * TP_PAGE_SIZE, &base->fd));
+	TP_TRY(read_meta(image, name, base));
+	TP_TRY(tp_memfd(TP_BASE_MEMFD, tp_base_pages(base) * TP_PAGE_SIZE, &base->fd));
 	TP_TRY(tp_image_load(image, -1, workers, write_pages, base, call));
-	struct tp_image_meta own = tp_base_meta(base);
-	TP_TRY(tp_error_in(
-		tp_identity_check(base->fd, &own, workers, call), "open template", name));
-	base->small = tp_malloc(base->small_len);
-	TP_TRY(tp_pread_full(
-		base->fd, base->small, base->small_len, base->ram_pages * TP_PAGE_SIZE, "base"));
-	TP_TRY(tp_base_compose_prefix(base));
+	TP_TRY(complete(base, name, workers, call));
 	TP_TRY(tp_base_seal(base));
 	base->fill_ns = tp_now_ns() - start;
 	*base_out = TP_TAKE(base);
 	return NULL;
 }
+
+/* --- From a guest's process --- */
+
+static struct torpor_error *open_of_process(const struct tp_base *base, pid_t pid, int *fd_out)
+{
+	uint64_t size = tp_base_pages(base) * TP_PAGE_SIZE;
+	struct torpor_error *err =
+		tp_procmem_open_memfd(pid, TP_BASE_MEMFD, size, base_seals, fd_out);
+
+	if (err && torpor_error_code(err) == TORPOR_E_NOT_FOUND)
+		return tp_error_recode(err, TORPOR_E_MISMATCH);
+	return err;
+}
+
+struct torpor_error *tp_base_take_back(int dirfd, const char *name, pid_t pid,
+	struct tp_workers *workers, const struct tp_call *call, struct tp_base **base_out)
+{
+	TP_CLEANUP(tp_image_close) struct tp_image *image = NULL;
+	TP_CLEANUP(tp_base_unref) struct tp_base *base = tp_base_new();
+
+	TP_TRY(tp_image_open(dirfd, name, call, &image));
+	TP_TRY(read_meta(image, name, base));
+	TP_TRY(open_of_process(base, pid, &base->fd));
+	TP_TRY(complete(base, name, workers, call));
+	TP_TRY(note_inode(base));
+	*base_out = TP_TAKE(base);
+	return NULL;
+}
+
+struct torpor_error *tp_base_find_twin(const struct tp_base *base, pid_t pid,
+	struct tp_workers *workers, const struct tp_call *call, int *fd_out)
+{
+	struct tp_image_meta meta = tp_base_meta(base);
+	TP_FD int fd = -1;
+
+	TP_TRY(open_of_process(base, pid, &fd));
+	TP_TRY(tp_identity_check(fd, &meta, workers, call));
+	*fd_out = TP_TAKE_FD(fd);
+	return NULL;
+}
+
+/* --- Storing --- */
 
 struct torpor_error *tp_base_save(struct tp_base *base, struct tp_image_writer_options options,
 	const struct tp_call *call, struct tp_image_stats *stats_out)

@@ -18,6 +18,9 @@
 #include "storage/image.h"
 #include "storage/image_writer.h"
 
+/* What the memory file of a base is called. */
+#define TP_BASE_MEMFD "torpor-base"
+
 /* Constant once made, but for the count; any thread may read it. */
 struct tp_base {
 	atomic_uint refs;
@@ -52,6 +55,23 @@ TP_DEFINE_CLEANUP(struct tp_base *, tp_base_unref)
  */
 struct torpor_error *tp_base_fill(int dirfd, const char *name, struct tp_workers *workers,
 	const struct tp_call *call, struct tp_base **base_out) TP_MUST_USE;
+
+/*
+ * Takes a base back from a guest of process PID that maps it, in place of filling another: the
+ * memory file is found among the process's, and has to be sealed as a base is and to hold what the
+ * image's identity says; the pages of the image aren't read. DENIED without rights over the
+ * process; MISMATCH if it has no such file.
+ */
+struct torpor_error *tp_base_take_back(int dirfd, const char *name, pid_t pid,
+	struct tp_workers *workers, const struct tp_call *call,
+	struct tp_base **base_out) TP_MUST_USE;
+
+/*
+ * Opens the memory file of process PID that holds what BASE holds, sealed like it: another filling
+ * of the same template. MISMATCH if there is none.
+ */
+struct torpor_error *tp_base_find_twin(const struct tp_base *base, pid_t pid,
+	struct tp_workers *workers, const struct tp_call *call, int *fd_out) TP_MUST_USE;
 
 /* Stores a base as a template image. OPTIONS' base and device prefix are ignored. */
 struct torpor_error *tp_base_save(struct tp_base *base, struct tp_image_writer_options options,

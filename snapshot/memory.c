@@ -2,7 +2,9 @@
 /* Where a guest's memory is. */
 #include "snapshot/memory.h"
 
+#include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/fd.h"
 #include "base/mem.h"
@@ -42,6 +44,70 @@ struct torpor_error *tp_memory_init_clone(struct tp_memory *memory, struct tp_gu
 	return NULL;
 }
 
+/* Where FD is mapped in the process; MISMATCH if it isn't. */
+static struct torpor_error *find_mapping(pid_t pid, int fd, struct tp_mapping *mapping_out)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return tp_error_errno(errno, "stat", "guest memory");
+	struct torpor_error *err = tp_procmem_find_file(pid, st.st_dev, st.st_ino, mapping_out);
+	if (err && torpor_error_code(err) == TORPOR_E_NOT_FOUND)
+		return tp_error_recode(err, TORPOR_E_MISMATCH);
+	return err;
+}
+
+/* The clone's own base may be another filling of the same template: only its mapping is needed. */
+static struct torpor_error *find_base(pid_t pid, const struct tp_base *base,
+	struct tp_workers *workers, const struct tp_call *call, struct tp_mapping *mapping_out)
+{
+	TP_FD int twin = -1;
+	struct torpor_error *err = tp_procmem_find_file(pid, base->dev, base->inode, mapping_out);
+
+	if (!err || torpor_error_code(err) != TORPOR_E_NOT_FOUND)
+		return err;
+	torpor_error_free(err);
+	TP_TRY(tp_base_find_twin(base, pid, workers, call, &twin));
+	return find_mapping(pid, twin, mapping_out);
+}
+
+struct torpor_error *tp_memory_adopt_clone(struct tp_memory *memory, const struct tp_guest *guest,
+	struct tp_base *base, uint8_t *small_taken, struct tp_workers *workers,
+	const struct tp_call *call)
+{
+	pid_t pid = tp_guest_pid(guest);
+	TP_FREE uint8_t *small = small_taken;
+	TP_ERROR struct torpor_error *denied = tp_procmem_allowed(pid);
+	struct tp_mapping mapping = {0};
+
+	if (!denied)
+		TP_TRY(find_base(pid, base, workers, call, &mapping));
+	*memory = TP_MEMORY_NONE;
+	memory->base = tp_base_ref(base);
+	memory->ram_pages = base->ram_pages;
+	memory->denied = TP_TAKE(denied);
+	memory->mapping = mapping;
+	memory->small = TP_TAKE(small);
+	return NULL;
+}
+
+struct torpor_error *tp_memory_adopt_own(
+	struct tp_memory *memory, const struct tp_guest *guest, uint64_t ram_bytes)
+{
+	pid_t pid = tp_guest_pid(guest);
+	struct tp_mapping mapping;
+	TP_FD int fd = -1;
+
+	struct torpor_error *err = tp_procmem_open_memfd(pid, TP_MEMORY_MEMFD, ram_bytes, 0, &fd);
+	if (err && torpor_error_code(err) == TORPOR_E_NOT_FOUND)
+		return tp_error_recode(err, TORPOR_E_MISMATCH);
+	if (err)
+		return err;
+	TP_TRY(find_mapping(pid, fd, &mapping));
+	tp_memory_init_own(memory, TP_TAKE_FD(fd), ram_bytes);
+	return NULL;
+}
+
 void tp_memory_init_own(struct tp_memory *memory, int ram_fd, uint64_t ram_bytes)
 {
 	*memory = TP_MEMORY_NONE;
@@ -62,8 +128,7 @@ void tp_memory_deinit(struct tp_memory *memory)
 	*memory = TP_MEMORY_NONE;
 }
 
-struct torpor_error *tp_memory_allowed(
-	const struct tp_memory *memory, const struct tp_guest *guest)
+struct torpor_error *tp_memory_allowed(const struct tp_memory *memory, const struct tp_guest *guest)
 {
 	const struct torpor_error *denied = memory->denied;
 

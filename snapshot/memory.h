@@ -33,7 +33,7 @@ struct tp_memory {
 	struct tp_mapping mapping;   /* of main RAM, if not denied */
 	uint8_t *small;		   /* what the small blocks held after loading; NULL: as the base */
 	uint64_t *small_addresses; /* of each small block; NULL: not located yet */
-	uint8_t *small_now; /* where capture copies them to; made before the stop */
+	uint8_t *small_now;	   /* where capture copies them to; made before the stop */
 };
 
 /*
@@ -43,6 +43,22 @@ struct tp_memory {
  */
 struct torpor_error *tp_memory_init_clone(struct tp_memory *memory, struct tp_guest *guest,
 	struct tp_base *base, const struct tp_call *call) TP_MUST_USE;
+
+/*
+ * The same for a guest that was started and loaded by another process, and whose base BASE is, or
+ * holds the same as. SMALL is what its small blocks held after loading, taken; NULL: as the base.
+ * MISMATCH if its memory shows something else.
+ */
+struct torpor_error *tp_memory_adopt_clone(struct tp_memory *memory, const struct tp_guest *guest,
+	struct tp_base *base, uint8_t *small, struct tp_workers *workers,
+	const struct tp_call *call) TP_MUST_USE;
+
+/* Takes over the guest's memory where it has no base; MISMATCH if it has none of RAM_BYTES. */
+struct torpor_error *tp_memory_adopt_own(
+	struct tp_memory *memory, const struct tp_guest *guest, uint64_t ram_bytes) TP_MUST_USE;
+
+/* What the file of a guest's own RAM is called. */
+#define TP_MEMORY_MEMFD "torpor-ram"
 
 /* For a guest that maps RAM_FD, which is taken, shared. */
 void tp_memory_init_own(struct tp_memory *memory, int ram_fd, uint64_t ram_bytes);

@@ -19,6 +19,14 @@
 
 #include "base/error.h"
 
+/*
+ * Opens, for reading, a memfd of that NAME (as given to memfd_create) and SIZE that the process has
+ * open and that has all of SEALS (fcntl(2), F_GET_SEALS). NOT_FOUND if it has none. What is in it
+ * is what that process, or whoever gave it to it, has put there.
+ */
+struct torpor_error *tp_procmem_open_memfd(
+	pid_t pid, const char *name, uint64_t size, int seals, int *fd_out) TP_MUST_USE;
+
 /* A range of the process's addresses that shows one file, or anonymous memory (inode 0). */
 struct tp_mapping {
 	uint64_t start;	 /* address */

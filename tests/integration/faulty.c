@@ -12,8 +12,12 @@
  *   pid PID            a guest runs
  *   parked NAME        that park was acknowledged
  *   template NAME      that template was
+ *   handover JSON      what a later engine may adopt
  *
- * Scenarios: build (of the ticker), start, park, repark (over an older image), resume, fork.
+ * Scenarios: build (of the ticker), start, park, repark (over an older image), resume, fork. Guests
+ * die with them, but not in these: kept-idle (two sessions), kept-stock (a session, and what
+ * waits), kept-paused, kept-loaded and kept-running (in the hooks of a start), kept-reboot,
+ * kept-park, kept-stream (a park by that path), kept-checkpoint, kept-own (a park after a reboot).
  */
 #include <errno.h>
 #include <pthread.h>
@@ -212,11 +216,152 @@ static void do_fork(struct torpor_engine *engine)
 		tell_pid(forks[i]);
 }
 
+/* --- Guests that outlive it --- */
+
+static void tell_handover(struct torpor_session *session)
+{
+	char *handover;
+
+	must(torpor_session_handover(session, &handover));
+	printf("handover %s\n", handover);
+	free(handover);
+}
+
+/* Has the guest count; it misses no number as long as it isn't thrown back. */
+static void count(struct torpor_session *session)
+{
+	run(session, "setsid sh -c 'i=0; while :; do i=$((i+1)); echo $i >> /count; sleep 0.05; "
+		     "done' </dev/null >/dev/null 2>&1 & echo $! > /counter; "
+		     "while [ ! -s /count ]; do sleep 0.05; done");
+}
+
+static struct torpor_session *start_counting(struct torpor_template *tmpl, const char *name)
+{
+	struct torpor_session *session = start(tmpl, name);
+
+	count(session);
+	return session;
+}
+
+static void do_idle(struct torpor_engine *engine)
+{
+	struct torpor_template *tmpl = open_template(engine);
+
+	tell_handover(start_counting(tmpl, "s1"));
+	tell_handover(start_counting(tmpl, "s2"));
+}
+
+static void do_stock(struct torpor_engine *engine)
+{
+	struct torpor_template *tmpl = open_template(engine);
+
+	tell_handover(start_counting(tmpl, "s1"));
+	must(torpor_template_prepare_warm(tmpl, 1, NULL));
+	must(torpor_template_prepare(tmpl, 1, NULL));
+}
+
+static void do_paused(struct torpor_engine *engine)
+{
+	struct torpor_session *session = start_counting(open_template(engine), "s1");
+
+	must(torpor_session_pause(session, NULL));
+	tell_handover(session);
+}
+
+/* As a service does that records a session before it runs. */
+static struct torpor_error *tell_and_die(void *data, struct torpor_session *session)
+{
+	char *handover;
+
+	(void)data;
+	must(tp_session_handover_locked(session, &handover));
+	printf("pid %d\nhandover %s\n", tp_session_pid(session), handover);
+	die();
+	return NULL;
+}
+
+static void start_hooked(struct torpor_engine *engine, const struct tp_session_hooks *hooks)
+{
+	struct torpor_template *tmpl = open_template(engine);
+	struct torpor_session_spec spec = {.name = "s1"};
+	struct torpor_session *session;
+
+	/* NTH: from a warm guest, else a shell. */
+	must(nth == 1 ? torpor_template_prepare_warm(tmpl, 1, NULL)
+		      : torpor_template_prepare(tmpl, 1, NULL));
+	must(tp_session_start_hooked(tmpl, &spec, hooks, NULL, NULL, &session));
+}
+
+static void do_loaded(struct torpor_engine *engine)
+{
+	start_hooked(engine, &(struct tp_session_hooks){.on_loaded = tell_and_die});
+}
+
+static void do_running(struct torpor_engine *engine)
+{
+	start_hooked(engine, &(struct tp_session_hooks){.on_running = tell_and_die});
+}
+
+static struct torpor_session *start_rebooted(struct torpor_engine *engine)
+{
+	static const char *const argv[] = {"reboot", "-f", NULL};
+	struct torpor_session *session = start(open_template(engine), "s1");
+	struct torpor_exec_result result;
+	struct torpor_session_info info = {0};
+
+	/* Its end comes in the midst of this call; later ones wait for the boot. */
+	torpor_error_free(
+		torpor_session_exec(session, &(struct torpor_exec){.argv = argv}, NULL, &result));
+	while (info.reboots == 0 || info.state != TORPOR_SESSION_RUNNING) {
+		torpor_error_free(torpor_session_ping(session, NULL, NULL));
+		must(torpor_session_info(session, &info));
+	}
+	count(session);
+	tell_pid(session);
+	tell_handover(session);
+	return session;
+}
+
+static void do_reboot(struct torpor_engine *engine)
+{
+	start_rebooted(engine);
+}
+
+static void do_own_park(struct torpor_engine *engine)
+{
+	struct torpor_session *session = start_rebooted(engine);
+
+	arm();
+	park(session, "s1");
+}
+
+static void do_kept_park(struct torpor_engine *engine)
+{
+	struct torpor_session *session = start_counting(open_template(engine), "s1");
+
+	run(session, "head -c 8000000 /dev/urandom > /data; sha256sum /data > /sum");
+	tell_handover(session);
+	arm();
+	park(session, "s1");
+}
+
+static void do_checkpoint(struct torpor_engine *engine)
+{
+	struct torpor_session *session = start_counting(open_template(engine), "s1");
+
+	run(session, "head -c 8000000 /dev/urandom > /data; sha256sum /data > /sum");
+	tell_handover(session);
+	arm();
+	must(torpor_session_checkpoint(session, "c1", NULL, NULL));
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
 		const char *name;
 		void (*run)(struct torpor_engine *engine);
+		bool keep;
+		enum torpor_path path;
 	} scenarios[] = {
 		{"build", do_build},
 		{"start", do_start},
@@ -224,6 +369,16 @@ int main(int argc, char **argv)
 		{"repark", do_repark},
 		{"resume", do_resume},
 		{"fork", do_fork},
+		{"kept-idle", do_idle, true},
+		{"kept-stock", do_stock, true},
+		{"kept-paused", do_paused, true},
+		{"kept-loaded", do_loaded, true},
+		{"kept-running", do_running, true},
+		{"kept-reboot", do_reboot, true},
+		{"kept-own", do_own_park, true},
+		{"kept-park", do_kept_park, true},
+		{"kept-stream", do_kept_park, true, TORPOR_PATH_STREAM},
+		{"kept-checkpoint", do_checkpoint, true},
 	};
 	struct torpor_engine *engine;
 
@@ -232,10 +387,14 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	operation = argv[3];
 	nth = (unsigned int)strtoul(argv[4], NULL, 10);
-	must(torpor_engine_open(&(struct torpor_engine_options){.state_dir = argv[1]}, &engine));
 	for (size_t i = 0; i < TP_ARRAY_LEN(scenarios); i++) {
-		if (strcmp(scenarios[i].name, argv[2]) == 0)
-			scenarios[i].run(engine);
+		if (strcmp(scenarios[i].name, argv[2]) != 0)
+			continue;
+		struct torpor_engine_options options = {.state_dir = argv[1],
+			.keep_guests = scenarios[i].keep,
+			.path = scenarios[i].path};
+		must(torpor_engine_open(&options, &engine));
+		scenarios[i].run(engine);
 	}
 	die();
 	return 0;
