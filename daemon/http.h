@@ -4,7 +4,8 @@
  * straight-line code that may block.
  *
  * A request has been bounded, parsed and authenticated when its handler sees it; what the handler
- * returns as an error becomes a problem (RFC 9457).
+ * returns as an error becomes a problem (RFC 9457). It lasts until its answer is over: a stream's
+ * producer may use it to its end.
  */
 #ifndef TP_DAEMON_HTTP_H
 #define TP_DAEMON_HTTP_H
@@ -39,6 +40,10 @@ const char *http_header(const struct http_request *req, const char *name);
 /* A number in a query; INVALID out of [MIN, MAX]; DEFAULT_VALUE if it wasn't sent. */
 struct torpor_error *http_query_number(const struct http_request *req, const char *name,
 	uint64_t min, uint64_t max, uint64_t default_value, uint64_t *value_out) TP_MUST_USE;
+
+/* Readable once the client has closed its end, or handlers are to come to an end: in place of
+ * call.cancel_fd, for what is done only while somebody waits for it. Valid as long as REQ. */
+struct torpor_error *http_gone_fd(struct http_request *req, int *fd_out) TP_MUST_USE;
 
 /* --- problems --- */
 

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who sends a request. */
+#include "daemon/auth.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "daemon/jwt.h"
+
+#define TOKEN_MAX 8192 /* bytes: a JWT of a talkative issuer */
+
+struct tp_auth {
+	struct tp_service *service; /* constant */
+
+	pthread_rwlock_t lock;
+	struct tp_jwt_keys *keys; /* by the lock; NULL: no JWTs */
+};
+
+struct torpor_error *tp_auth_new(
+	const struct tp_auth_config *config, struct tp_service *service, struct tp_auth **auth_out)
+{
+	struct tp_jwt_keys *keys = NULL;
+
+	if (config->jwks)
+		TP_TRY(tp_jwt_keys_load(config, &keys));
+	struct tp_auth *auth = tp_calloc(1, sizeof(*auth));
+	auth->service = service;
+	auth->keys = keys;
+	pthread_rwlock_init(&auth->lock, NULL);
+	*auth_out = auth;
+	return NULL;
+}
+
+struct tp_auth *tp_auth_free(struct tp_auth *auth)
+{
+	if (!auth)
+		return NULL;
+	tp_jwt_keys_free(auth->keys);
+	pthread_rwlock_destroy(&auth->lock);
+	free(auth);
+	return NULL;
+}
+
+struct torpor_error *tp_auth_reload(struct tp_auth *auth, const struct tp_auth_config *config)
+{
+	struct tp_jwt_keys *keys = NULL;
+
+	if (config->jwks)
+		TP_TRY(tp_jwt_keys_load(config, &keys));
+	pthread_rwlock_wrlock(&auth->lock);
+	struct tp_jwt_keys *old = auth->keys;
+	auth->keys = keys;
+	pthread_rwlock_unlock(&auth->lock);
+	tp_jwt_keys_free(old);
+	return NULL;
+}
+
+static struct torpor_error *unknown(void)
+{
+	return tp_error_hint(tp_error(TORPOR_E_DENIED, "identify the caller", NULL,
+				     "there is no valid credential"),
+		"Send `Authorization: Bearer TOKEN`, or use the UNIX socket as root.");
+}
+
+/* ERR is for the log alone: what it says would help those who guess. Takes it. */
+static struct torpor_error *refuse(struct torpor_error *err)
+{
+	if (!err)
+		return NULL;
+	tp_log(TP_LOG_DEBUG, "credential refused: %s", torpor_error_message(err));
+	/* That the records can't be read is no news about the credential. */
+	bool ours = torpor_error_code(err) != TORPOR_E_DENIED &&
+		    torpor_error_code(err) != TORPOR_E_NOT_FOUND &&
+		    torpor_error_code(err) != TORPOR_E_INVALID;
+	if (ours)
+		return err;
+	torpor_error_free(err);
+	return unknown();
+}
+
+static bool is_jwt(const char *token)
+{
+	const char *dot = strchr(token, '.');
+
+	dot = dot ? strchr(dot + 1, '.') : NULL;
+	return dot && !strchr(dot + 1, '.');
+}
+
+static struct torpor_error *actor_of_jwt(
+	struct tp_auth *auth, const char *token, struct tp_actor *actor)
+{
+	struct torpor_error *err;
+
+	pthread_rwlock_rdlock(&auth->lock);
+	if (auth->keys)
+		err = tp_jwt_verify(auth->keys, token, tp_realtime_ns() / TP_NSEC_PER_SEC, actor);
+	else
+		err = tp_error(TORPOR_E_DENIED, "read a JWT", NULL, "there is no [auth] jwks");
+	pthread_rwlock_unlock(&auth->lock);
+	if (err)
+		return err;
+	return tp_service_check_tenant(auth->service, actor->tenant);
+}
+
+/* The token of "Bearer TOKEN", or NULL. */
+static const char *bearer_of(const char *authorization)
+{
+	if (strncasecmp(authorization, "Bearer", 6) != 0 || authorization[6] != ' ')
+		return NULL;
+	return authorization + 6 + strspn(authorization + 6, " ");
+}
+
+static struct torpor_error *actor_of_header(
+	struct tp_auth *auth, const char *authorization, struct tp_actor *actor)
+{
+	const char *token = bearer_of(authorization);
+
+	if (!token || !*token || strlen(token) > TOKEN_MAX || strpbrk(token, " \t"))
+		return tp_error(TORPOR_E_DENIED, "read Authorization", NULL,
+			"it isn't `Bearer TOKEN` with a token of at most %d bytes", TOKEN_MAX);
+	if (is_jwt(token))
+		return actor_of_jwt(auth, token, actor);
+	return tp_service_actor_of_token(auth->service, token, actor);
+}
+
+static struct torpor_error *actor_of_peer(struct tp_auth *auth, int fd, struct tp_actor *actor)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0)
+		return tp_error_errno(errno, "ask who is at the other end of", "the UNIX socket");
+	if (peer.uid != 0 && peer.uid != geteuid())
+		return tp_service_actor_of_uid(auth->service, peer.uid, actor);
+	*actor = (struct tp_actor){
+		.tenant = TP_DEFAULT_TENANT,
+		.admin = true,
+		.perms = TP_PERM_ALL,
+	};
+	snprintf(actor->how, sizeof(actor->how), "peer %u", (unsigned int)peer.uid);
+	return NULL;
+}
+
+struct torpor_error *tp_auth_identify(
+	struct tp_auth *auth, const char *authorization, int peer_fd, struct tp_actor *actor_out)
+{
+	struct tp_actor actor = {0};
+
+	/* Whoever shows a credential is who it says, or nobody. */
+	if (authorization)
+		TP_TRY(refuse(actor_of_header(auth, authorization, &actor)));
+	else if (peer_fd >= 0)
+		TP_TRY(refuse(actor_of_peer(auth, peer_fd, &actor)));
+	else
+		return unknown();
+	*actor_out = actor;
+	return NULL;
+}

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A table of routes that show what the plumbing does. */
+#include "stub_routes.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#include "base/fd.h"
+#include "base/mem.h"
+#include "stub_service.h"
+
+sem_t stub_entered, stub_producing, stub_freed;
+
+static struct torpor_error *show(struct http_request *req, struct http_reply *reply)
+{
+	const char *q = http_query(req, "q");
+
+	reply->body = json_pack("{s:s?, s:s?, s:s?, s:s, s:b, s:s, s:b, s:b, s:O?}", "a",
+		req->params[0], "b", req->params[1], "q", q, "tenant", req->actor.tenant, "admin",
+		req->actor.admin, "how", req->actor.how, "local", req->local, "events",
+		req->wants_events, "body", req->body);
+	return NULL;
+}
+
+static struct torpor_error *make(struct http_request *req, struct http_reply *reply)
+{
+	(void)show(req, reply);
+	reply->status = 201;
+	snprintf(reply->location_buffer, sizeof(reply->location_buffer), "/show/%s", "new");
+	reply->location = reply->location_buffer;
+	return NULL;
+}
+
+static struct torpor_error *nothing(struct http_request *req, struct http_reply *reply)
+{
+	(void)req;
+	(void)reply;
+	return NULL;
+}
+
+static struct torpor_error *big(struct http_request *req, struct http_reply *reply)
+{
+	uint64_t bytes;
+
+	TP_TRY(http_query_number(req, "bytes", 1, 1 << 28, 10, &bytes));
+	reply->text = tp_malloc(bytes + 1);
+	memset(reply->text, 'x', bytes);
+	reply->text[bytes] = '\0';
+	reply->content_type = "text/plain";
+	return NULL;
+}
+
+/* Waits for what never comes, on FD's word. */
+static struct torpor_error *wait_on(const struct tp_call *call)
+{
+	TP_FD int never = eventfd(0, EFD_CLOEXEC);
+
+	sem_post(&stub_entered);
+	return tp_wait_fd(never, POLLIN, call, "wait", "for ever");
+}
+
+static struct torpor_error *slow(struct http_request *req, struct http_reply *reply)
+{
+	(void)reply;
+	return wait_on(&req->call);
+}
+
+static struct torpor_error *gone(struct http_request *req, struct http_reply *reply)
+{
+	struct tp_call call = req->call;
+
+	(void)reply;
+	TP_TRY(http_gone_fd(req, &call.cancel_fd));
+	struct torpor_error *err = wait_on(&call);
+	if (torpor_error_code(err) == TORPOR_E_CANCELLED)
+		sem_post(&stub_freed);
+	return err;
+}
+
+static struct torpor_error *fail(struct http_request *req, struct http_reply *reply)
+{
+	uint64_t code;
+
+	TP_TRY(http_query_number(req, "code", 1, TORPOR_E_INTERNAL, 1, &code));
+	/* What was made before failing is the plumbing's to free. */
+	reply->body = json_pack("{s:i}", "never", 1);
+	return tp_error_hint(
+		tp_error((enum torpor_errc)code, "fail", "x", "as asked"), "Ask for less.");
+}
+
+struct plan {
+	uint64_t n, size;
+	char *tag; /* so that a leak shows */
+};
+
+static void free_plan(void *data)
+{
+	struct plan *plan = data;
+
+	free(plan->tag);
+	free(plan);
+	sem_post(&stub_freed);
+}
+
+static void produce(void *data, struct http_stream *stream)
+{
+	const struct plan *plan = data;
+	TP_FREE char *text = tp_malloc(plan->size + 1);
+
+	memset(text, 'y', plan->size);
+	text[plan->size] = '\0';
+	sem_post(&stub_producing);
+	for (uint64_t i = 1; i <= plan->n; i++) {
+		if (!http_stream_send(stream, i, "tick", json_pack("{s:s}", "data", text)))
+			return;
+	}
+	if (plan->n == 0) {
+		struct tp_call call = {TP_NO_DEADLINE, http_stream_gone_fd(stream)};
+		torpor_error_free(wait_on(&call));
+	}
+}
+
+static struct torpor_error *events(struct http_request *req, struct http_reply *reply)
+{
+	struct plan plan = {0};
+
+	TP_TRY(http_query_number(req, "n", 0, 1 << 20, 0, &plan.n));
+	TP_TRY(http_query_number(req, "size", 0, 1 << 24, 10, &plan.size));
+	plan.tag = tp_strdup("tag");
+	reply->produce = produce;
+	reply->data = tp_memdup(&plan, sizeof(plan));
+	reply->free_data = free_plan;
+	return NULL;
+}
+
+const struct http_route stub_routes[] = {
+	{"GET", "/show/{a}/{b}", show, 0},
+	{"GET", "/show/{a}", show, 0},
+	{"POST", "/show", make, HTTP_MUTATING},
+	{"DELETE", "/show/{a}", nothing, HTTP_MUTATING},
+	{"PATCH", "/show/{a}", show, HTTP_MUTATING},
+	{"POST", "/once", show, HTTP_NO_REPEAT | HTTP_LONG},
+	{"GET", "/open", show, HTTP_OPEN},
+	{"GET", "/big", big, 0},
+	{"POST", "/slow", slow, HTTP_MUTATING},
+	{"GET", "/gone", gone, HTTP_LONG},
+	{"GET", "/fail", fail, 0},
+	{"GET", "/events", events, HTTP_LONG},
+	{"POST", "/events", events, HTTP_LONG | HTTP_MUTATING},
+	{0},
+};
