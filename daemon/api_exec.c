@@ -3,8 +3,8 @@
  * Commands in guests: POST /v1/sessions/{id}/exec.
  *
  * Whole, the handler runs the command and answers with what it wrote. Streamed, a producer thread
- * runs it, and its output becomes events as it comes; a reader that goes away cancels the call,
- * which ends the command only if kill_on_disconnect says so.
+ * runs it, and its output becomes events as it comes. Either way a client that goes away cancels
+ * the call, which ends the command only if kill_on_disconnect says so.
  */
 #include <string.h>
 
@@ -271,8 +271,10 @@ struct torpor_error *api_exec(struct http_request *req, struct http_reply *reply
 	job->body = json_incref(req->body);
 	job->stdin_fd = -1;
 	TP_TRY(read_job(req, job));
-	if (!req->wants_events)
+	if (!req->wants_events) {
+		TP_TRY(http_gone_fd(req, &job->call.cancel_fd));
 		return run_whole(job, &reply->body);
+	}
 	reply->produce = run_streamed;
 	reply->data = TP_TAKE(job);
 	reply->free_data = job_free;

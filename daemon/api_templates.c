@@ -144,10 +144,6 @@ struct torpor_error *api_build_template(struct http_request *req, struct http_re
 	json_t *view;
 
 	TP_TRY(read_spec(req, &spec));
-	/* A key is given back when the handler returns, long before the build is over. */
-	if (req->wants_events && req->actor.key[0])
-		return tp_error(TORPOR_E_INVALID, "build template", spec.name,
-			"with Idempotency-Key there are no events");
 	if (req->wants_events) {
 		stream_build(req, &spec, &call, reply);
 		return NULL;

@@ -242,6 +242,7 @@ static void read_input(int fd)
 		return;
 	/* As the engine does: from where it stands, to its end. */
 	fstat(fd, &st);
+	free(stub.input);
 	stub.input = tp_calloc(1, (size_t)st.st_size + 1);
 	if (read(fd, stub.input, (size_t)st.st_size) != st.st_size)
 		abort();
@@ -496,6 +497,13 @@ bool http_stream_send(struct http_stream *stream, uint64_t id, const char *type,
 		json_object_set_new(event, "id", json_integer((json_int_t)id));
 	json_array_append_new(stub.sent, event);
 	return stub.patience == 0 || json_array_size(stub.sent) < stub.patience;
+}
+
+struct torpor_error *http_gone_fd(struct http_request *req, int *fd_out)
+{
+	(void)req;
+	*fd_out = GONE_FD;
+	return NULL;
 }
 
 int http_stream_gone_fd(const struct http_stream *stream)

@@ -63,6 +63,7 @@ Test(exec, time)
 	stub_reset();
 	run_with("{\"argv\": [\"a\"]}", false);
 	cr_assert_eq(stub.call.deadline_ns, TP_NO_DEADLINE);
+	cr_assert_eq(stub.call.cancel_fd, http_stream_gone_fd(NULL), "not cancelled by its client");
 	fake_deinit(&fake);
 	run_with("{\"argv\": [\"a\"], \"timeout_s\": 86400}", false);
 	cr_assert_geq(stub.call.deadline_ns, entered_ns + 86400 * TP_NSEC_PER_SEC);

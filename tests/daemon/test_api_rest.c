@@ -168,20 +168,6 @@ Test(templates, progress_becomes_events)
 	fake_deinit(&fake);
 }
 
-Test(templates, no_events_for_a_request_with_a_key)
-{
-	struct fake fake;
-
-	stub_reset();
-	fake_init(&fake, BUILD);
-	strcpy(fake.req.actor.key, "k1");
-	fake.req.wants_events = true;
-	must_fail(fake_call(&fake, api_build_template), TORPOR_E_INVALID, "Idempotency-Key");
-	fake.req.wants_events = false;
-	must(fake_call(&fake, api_build_template));
-	fake_deinit(&fake);
-}
-
 Test(templates, removal_by_force)
 {
 	must(ask("DELETE", TEMPLATE, NULL, "t1", NULL, json_pack("{ss}", "force", "true")));
