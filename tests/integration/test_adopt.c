@@ -21,7 +21,20 @@
 #include "inside.h"
 #include "pool/session.h"
 
-TestSuite(adopt, .timeout = 500);
+/* A test that fails leaves no guest behind either. */
+static int pidfds[64];
+static size_t n_pidfds;
+
+static void end_guests(void)
+{
+	for (size_t i = 0; i < n_pidfds; i++) {
+		pidfd_send_signal(pidfds[i], SIGKILL, NULL, 0);
+		close(pidfds[i]);
+	}
+	n_pidfds = 0;
+}
+
+TestSuite(adopt, .fini = end_guests, .timeout = 500);
 
 enum { GUESTS_MAX = 4 };
 
@@ -43,8 +56,11 @@ static struct it_events events = IT_EVENTS_INIT;
 static void note(struct left *left, char *line)
 {
 	line[strcspn(line, "\n")] = '\0';
-	if (sscanf(line, "pid %d", &left->pids[left->n_pids]) == 1)
-		left->n_pids++;
+	if (sscanf(line, "pid %d", &left->pids[left->n_pids]) == 1) {
+		int fd = pidfd_open(left->pids[left->n_pids++], 0);
+		if (fd >= 0 && n_pidfds < TP_ARRAY_LEN(pidfds))
+			pidfds[n_pidfds++] = fd;
+	}
 	if (strncmp(line, "handover ", 9) == 0)
 		left->handovers[left->n_handovers++] = strdup(line + 9);
 	sscanf(line, "base %*u %llu", &left->inode);
