@@ -3,8 +3,8 @@
  * Keeps guests waiting, ahead of demand: warm ones and shells, for each template that is in supply.
  *
  * One thread decides (pool/policy.h), woken by claims, deaths and time; a few start guests, at most
- * `refill_slots` at a time and never while a claim has to start one itself, and with a lower
- * priority than guests that are in use.
+ * `refill_slots` at a time. None is begun while a claim has to start one itself, or waits to; and
+ * their threads have a lower priority than those of claims.
  *
  * Claims that find nothing waiting start a guest on their own thread, at most `start_slots` of them
  * at a time, first come first served; up to `queue_max` more wait, further ones are refused (LIMIT,
@@ -22,11 +22,16 @@ struct tp_supply_options {
 	unsigned int start_slots;  /* 0: the number of processors */
 	unsigned int refill_slots; /* 0: 1 */
 	unsigned int queue_max;	   /* 0: 256 */
-	/* Whether there is memory for one more of RAM MEMORY_BYTES, and back again
-	 * (pool/admission.h). */
+	/*
+	 * Whether there is memory for one more of RAM MEMORY_BYTES, and back again
+	 * (pool/admission.h). With locks held: they may not call the supply.
+	 */
 	bool (*reserve)(void *data, uint64_t memory_bytes);
 	void (*unreserve)(void *data, uint64_t memory_bytes);
-	/* Something changed that a view of the pool shows; on any thread. May be NULL. */
+	/*
+	 * Something changed that a view of the pool shows; on a thread of the supply's, with no
+	 * lock held. It may call the supply, but not remove from it. May be NULL.
+	 */
 	void (*changed)(void *data, const char *template_name);
 	void *data;
 };
@@ -35,20 +40,29 @@ struct tp_supply *tp_supply_new(const struct tp_supply_options *options);
 /* Ends what waits. No claim may be under way. Takes NULL. Returns NULL. */
 struct tp_supply *tp_supply_free(struct tp_supply *supply);
 
-/* Takes a template into supply, or changes its configuration; counts it up. */
+/*
+ * Takes a template into supply, or changes its configuration; counts it up. It takes the place of
+ * another one of its name.
+ */
 void tp_supply_add(struct tp_supply *supply, struct torpor_template *tmpl,
 	const struct tp_policy_config *config);
-/* Out again; what waits of it ends. What isn't there is fine. */
+/* Out again; what waits of it has ended then, and no start of it is under way. What isn't there is
+ * fine. */
 void tp_supply_remove(struct tp_supply *supply, const char *template_name);
-/* Of TORPOR_EVENT_STOCK: one that waited has died. */
+/* Of TORPOR_EVENT_STOCK: one that waited has died. Doesn't block. */
 void tp_supply_lost(struct tp_supply *supply, const char *template_name);
 /* While on, no more than the minimum waits, and nothing at all if FULLY. */
 void tp_supply_press(struct tp_supply *supply, bool on, bool fully);
 
+struct tp_supplied;
+
 struct tp_claim {
 	struct tp_supply *supply;
 	struct torpor_template *tmpl;
-	bool slot; /* it has one of the start slots */
+	struct tp_supplied *supplied; /* counted; NULL: the template isn't in supply */
+	bool slot;		      /* it has one of the start slots */
+	unsigned int promised_warm;   /* of those that wait, kept for it */
+	unsigned int promised_shells;
 	unsigned int count;
 	bool warm_would_do;
 	uint64_t entered_ns;
@@ -62,7 +76,11 @@ struct tp_claim {
 struct torpor_error *tp_claim_begin(struct tp_supply *supply, struct torpor_template *tmpl,
 	unsigned int count, bool warm_would_do, const struct tp_call *call,
 	struct tp_claim *claim_out) TP_MUST_USE;
-/* ERR (may be NULL) is how it went and stays the caller's; REPORT (may be NULL) as of the call. */
+/*
+ * ERR (may be NULL) is how it went and stays the caller's; REPORT (may be NULL) as of the call. An
+ * error counts against the template only where the claim started a guest itself and QEMU or the
+ * guest failed: what callers bring about (deadlines, names, images) degrades nobody's template.
+ */
 void tp_claim_end(struct tp_claim *claim, const struct torpor_error *err,
 	const struct torpor_resume_report *report);
 
