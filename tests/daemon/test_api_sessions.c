@@ -246,7 +246,8 @@ Test(session, operations_take_no_fields)
 Test(session, ids_that_are_none)
 {
 	static const char *const bad[] = {"", "k3v9", "K3V9Q2M7X4TZ0D8H", "k3v9q2m7x4tz0d8h0",
-		"k3v9q2m7x4tz0d8/", "../../etc/passwd", "\xff\xff", "k3v9q2m7x4tz0d8\n"};
+		"k3v9q2m7x4tz0d8/", "k3v9q2m7x4tz0d8h/", "../../etc/passwd", "\xff\xff",
+		"k3v9q2m7x4tz0d8\n"};
 
 	for (const struct http_route *route = http_routes; route->method; route++) {
 		if (strncmp(route->pattern, SESSION, strlen(SESSION)) != 0)
