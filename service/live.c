@@ -238,7 +238,10 @@ struct torpor_error *tp_live_get(struct tp_service *service, const struct tp_act
 	}
 	if (err)
 		return err;
-	if (strcmp(live->tenant, actor->tenant) != 0) {
+	pthread_mutex_lock(&service->lock);
+	bool gone = live->state == TP_STATE_DESTROYED;
+	pthread_mutex_unlock(&service->lock);
+	if (gone || strcmp(live->tenant, actor->tenant) != 0) {
 		tp_live_put(service, live);
 		return tp_no_session(id);
 	}
@@ -341,6 +344,7 @@ struct torpor_error *tp_live_begin(struct tp_service *service, struct tp_live *l
 		err = wait_for_turn(service, live, call);
 	if (!err)
 		err = move(live, passing, done, &is_done);
+	pthread_cond_broadcast(&service->changed);
 	pthread_mutex_unlock(&service->lock);
 	if (err)
 		return err;

@@ -15,10 +15,24 @@ struct turning {
 	const char *committed_point;
 };
 
-static const struct turning pausing = {"pause", TP_STATE_RUNNING, TP_STATE_PAUSED,
-	torpor_session_pause, torpor_session_unpause, "pause.turned", "pause.committed"};
-static const struct turning unpausing = {"unpause", TP_STATE_PAUSED, TP_STATE_RUNNING,
-	torpor_session_unpause, torpor_session_pause, "unpause.turned", "unpause.committed"};
+static const struct turning pausing = {
+	.op = "pause",
+	.from = TP_STATE_RUNNING,
+	.to = TP_STATE_PAUSED,
+	.turn = torpor_session_pause,
+	.turn_back = torpor_session_unpause,
+	.turned_point = "pause.turned",
+	.committed_point = "pause.committed",
+};
+static const struct turning unpausing = {
+	.op = "unpause",
+	.from = TP_STATE_PAUSED,
+	.to = TP_STATE_RUNNING,
+	.turn = torpor_session_unpause,
+	.turn_back = torpor_session_pause,
+	.turned_point = "unpause.turned",
+	.committed_point = "unpause.committed",
+};
 
 static struct torpor_error *record(struct tp_service *service, const struct tp_op *op,
 	struct tp_live *live, const struct turning *turning)
