@@ -784,7 +784,9 @@ static struct torpor_error *wait_at_gate(const struct torpor_call *call)
 
 	while (poll(fds, 2, -1) < 0)
 		;
-	return fds[0].revents ? tp_error(TORPOR_E_CANCELLED, "park", NULL, "cancelled") : NULL;
+	return fds[0].revents && !fake.late_cancel
+		       ? tp_error(TORPOR_E_CANCELLED, "park", NULL, "cancelled")
+		       : NULL;
 }
 
 struct torpor_error *tp_session_park_hooked(struct torpor_session *core,

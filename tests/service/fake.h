@@ -43,6 +43,7 @@ struct fake {
 	enum torpor_errc fail_resume; /* 0: no */
 	bool fail_fresh;	      /* vCPUs run, but nothing confirms */
 	bool hold_park;		      /* a park waits until it is cancelled, or let go */
+	bool late_cancel;	      /* which it doesn't see any more: its image is durable */
 	bool powers_off;	      /* how the next guest to end does */
 	bool replace_process;	      /* the hooks of the next start are called twice */
 	void (*on_read)(void);	      /* once, behind the next reading of a session's row */

@@ -347,7 +347,7 @@ static void *park_in_background(void *data)
 	return err;
 }
 
-Test(operations, a_park_that_is_cancelled_leaves_the_guest_running)
+static void cancel_a_park(bool late)
 {
 	TP_FREE char *id = fake_create(service, &alice, "s");
 	TP_FREE char *before = fake_take(service);
@@ -356,6 +356,7 @@ Test(operations, a_park_that_is_cancelled_leaves_the_guest_running)
 
 	fails(tp_service_cancel_park(service, &alice, id), TORPOR_E_BUSY);
 	fake.hold_park = true;
+	fake.late_cancel = late;
 	pthread_create(&thread, NULL, park_in_background, id);
 	fake_wait_state(service, id, TP_STATE_PARKING);
 	struct torpor_error *not_yet = tp_service_cancel_park(service, &alice, id);
@@ -371,6 +372,16 @@ Test(operations, a_park_that_is_cancelled_leaves_the_guest_running)
 	TP_FREE char *after = fake_take(service);
 	cr_expect_str_eq(after, before);
 	must(park, id);
+}
+
+Test(operations, a_park_that_is_cancelled_leaves_the_guest_running)
+{
+	cancel_a_park(false);
+}
+
+Test(operations, a_cancel_that_was_acknowledged_wins_over_an_image_that_is_durable)
+{
+	cancel_a_park(true);
 }
 
 Test(operations, a_paused_session_is_paused_after_a_park_that_failed)
