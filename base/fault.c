@@ -20,6 +20,8 @@ void tp_fault_init(void)
 {
 	const char *text = getenv("TORPOR_FAULT");
 
+	free(wanted);
+	wanted = NULL;
 	if (!text || !*text)
 		return;
 	wanted = tp_strdup(text);

@@ -13,7 +13,7 @@
 
 #include "base/error.h"
 
-/* Reads TORPOR_FAULT; before threads are started. */
+/* Reads TORPOR_FAULT, also anew; while no other thread can pass a point. */
 void tp_fault_init(void);
 
 /* Dies here if NAME is named. */
