@@ -7,18 +7,53 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEY_STATE = 256, KEY_QEMU, KEY_JSON };
-
-static const struct argp_option options[] = {
-	{"state", KEY_STATE, "DIR", 0,
-		"Where templates and images live (default: /var/lib/torpor for root, else the XDG "
-		"state directory)",
-		10},
-	{"qemu", KEY_QEMU, "FILE", 0, "The QEMU to run (default: qemu-system-x86_64)", 10},
-	{"json", KEY_JSON, NULL, 0, "Print JSON", 10},
-	{"verbose", 'v', NULL, 0, "Print what goes on to standard error", 10},
-	{0},
+enum {
+	KEY_STATE = 256,
+	KEY_QEMU,
+	KEY_JSON,
+	KEY_SOCKET,
+	KEY_URL,
+	KEY_TOKEN_FILE,
+	KEY_CA_FILE,
+	KEY_TENANT
 };
+
+/* Of the commands that work on a state directory, */
+#define LOCAL_OPTIONS                                                                              \
+	{"state", KEY_STATE, "DIR", 0,                                                             \
+		"Where templates and images live (default: /var/lib/torpor for root, else the "    \
+		"XDG state directory)",                                                            \
+		10},                                                                               \
+	{                                                                                          \
+		"qemu", KEY_QEMU, "FILE", 0, "The QEMU to run (default: qemu-system-x86_64)", 10   \
+	}
+
+/* of those that talk to torpord, */
+#define REMOTE_OPTIONS                                                                             \
+	{"socket", KEY_SOCKET, "FILE", 0,                                                          \
+		"The socket of torpord (default: " TORPOR_DEFAULT_SOCKET ")", 10},                 \
+		{"url", KEY_URL, "URL", 0, "torpord's address instead, https://HOST:PORT", 10},    \
+		{"token-file", KEY_TOKEN_FILE, "FILE", 0,                                          \
+			"A file with the token that says who "                                     \
+			"calls",                                                                   \
+			10},                                                                       \
+		{"ca-file", KEY_CA_FILE, "FILE", 0,                                                \
+			"Whose certificates are trusted (default: the system's)", 10},             \
+	{                                                                                          \
+		"tenant", KEY_TENANT, "NAME", 0, "For whom the admin acts (default: default)", 10  \
+	}
+
+/* and of all. */
+#define SHARED_OPTIONS                                                                             \
+	{"json", KEY_JSON, NULL, 0, "Print JSON", 10},                                             \
+	{                                                                                          \
+		"verbose", 'v', NULL, 0, "Print what goes on to standard error", 10                \
+	}
+
+static const struct argp_option local_options[] = {LOCAL_OPTIONS, SHARED_OPTIONS, {0}};
+static const struct argp_option remote_options[] = {REMOTE_OPTIONS, SHARED_OPTIONS, {0}};
+static const struct argp_option all_options[] = {
+	LOCAL_OPTIONS, REMOTE_OPTIONS, SHARED_OPTIONS, {0}};
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -31,6 +66,21 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case KEY_QEMU:
 		cli->qemu = arg;
 		return 0;
+	case KEY_SOCKET:
+		cli->remote.socket_path = arg;
+		return 0;
+	case KEY_URL:
+		cli->remote.url = arg;
+		return 0;
+	case KEY_TOKEN_FILE:
+		cli->remote.token_file = arg;
+		return 0;
+	case KEY_CA_FILE:
+		cli->remote.ca_file = arg;
+		return 0;
+	case KEY_TENANT:
+		cli->remote.tenant = arg;
+		return 0;
 	case KEY_JSON:
 		cli->json = true;
 		return 0;
@@ -42,9 +92,13 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	}
 }
 
-static const struct argp common = {.options = options, .parser = parse};
+static const struct argp local = {.options = local_options, .parser = parse};
+static const struct argp remote = {.options = remote_options, .parser = parse};
+static const struct argp all = {.options = all_options, .parser = parse};
 
-const struct argp_child cli_common[] = {{&common, 0, "Common options:", 10}, {0}};
+const struct argp_child cli_common[] = {{&local, 0, "Common options:", 10}, {0}};
+const struct argp_child cli_remote[] = {{&remote, 0, "Common options:", 10}, {0}};
+const struct argp_child cli_all[] = {{&all, 0, "Common options:", 10}, {0}};
 
 int cli_dispatch(struct cli *cli, const char *program, const struct cli_command *commands, int argc,
 	char **argv)
@@ -97,9 +151,10 @@ int cli_finish(const struct cli *cli, struct torpor_error *err)
 		return CLI_OK;
 	const char *hint = torpor_error_hint(err);
 	if (cli->json) {
-		cli_print_json(json_pack("{s:{s:s, s:s, s:s?}}", "error", "code",
+		cli_print_json(json_pack("{s:{s:s, s:s, s:s*, s:s*}}", "error", "code",
 			torpor_errc_name(torpor_error_code(err)), "message",
-			torpor_error_message(err), "hint", hint));
+			torpor_error_message(err), "hint", hint, "reason",
+			torpor_error_reason(err)));
 	} else {
 		fprintf(stderr, "torpor: %s\n", torpor_error_message(err));
 		if (hint)
@@ -155,6 +210,70 @@ const char *cli_time(uint64_t ns)
 	else
 		snprintf(text, room, "%.1f s", (double)ns / 1e9);
 	return text;
+}
+
+const char *cli_duration(int64_t seconds)
+{
+	size_t room;
+	char *text = next_buffer(&room);
+
+	if (seconds < 120)
+		snprintf(text, room, "%jd s", (intmax_t)seconds);
+	else if (seconds < 2 * 3600)
+		snprintf(text, room, "%jd min", (intmax_t)(seconds / 60));
+	else if (seconds < 2 * 86400)
+		snprintf(text, room, "%jd h", (intmax_t)(seconds / 3600));
+	else
+		snprintf(text, room, "%jd d", (intmax_t)(seconds / 86400));
+	return text;
+}
+
+bool cli_parse_duration(const char *text, int64_t *seconds_out)
+{
+	static const struct {
+		char letter;
+		int64_t seconds;
+	} units[] = {{'\0', 1}, {'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
+	char *end;
+
+	if (strcmp(text, "never") == 0) {
+		*seconds_out = 0;
+		return true;
+	}
+	errno = 0;
+	intmax_t value = strtoimax(text, &end, 10);
+	if (*text < '0' || *text > '9' || errno || value > INT32_MAX || (*end && end[1]))
+		return false;
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+		if (units[i].letter == *end) {
+			*seconds_out = value * units[i].seconds;
+			return true;
+		}
+	}
+	return false;
+}
+
+int64_t cli_need_duration(struct argp_state *state, const char *option, const char *arg)
+{
+	int64_t seconds = 0;
+
+	if (!cli_parse_duration(arg, &seconds))
+		argp_error(state, "%s takes a time such as 90s, 15m, 1h, 2d or never, not \"%s\"",
+			option, arg);
+	return seconds;
+}
+
+uint64_t cli_need_number(
+	struct argp_state *state, const char *option, const char *arg, uint64_t min, uint64_t max)
+{
+	char *end;
+
+	errno = 0;
+	uintmax_t value = strtoumax(arg, &end, 10);
+	if (*arg < '0' || *arg > '9' || *end || errno || value < min || value > max)
+		argp_error(state, "%s takes a number from %ju to %ju, not \"%s\"", option,
+			(uintmax_t)min, (uintmax_t)max, arg);
+	return value;
 }
 
 bool cli_parse_size(const char *text, uint64_t *bytes_out)

@@ -10,10 +10,27 @@
 const char *argp_program_version = "torpor " TORPOR_VERSION;
 
 static const struct cli_command commands[] = {
-	{"demo", "show it: start, park, resume and fork a real guest, with figures", cli_demo},
+	{"acquire", "start a session from a template", cli_acquire},
+	{"ls", "list sessions", cli_ls},
+	{"show", "show a session", cli_show},
+	{"exec", "run a command in a session", cli_exec},
+	{"park", "park sessions: no process is left", cli_park},
+	{"resume", "resume parked sessions", cli_resume},
+	{"pause", "stop sessions' processors", cli_pause},
+	{"unpause", "let paused sessions go on", cli_unpause},
+	{"checkpoint", "keep what a session is now", cli_checkpoint},
+	{"fork", "make new sessions of one", cli_fork},
+	{"rm", "remove sessions", cli_rm},
+	{"top", "a live view of sessions and pool", cli_top},
+	{"events", "print what happens", cli_events},
+	{"pool", "what waits for sessions to come", cli_pool},
+	{"tenant", "list, show, make, change, remove tenants", cli_tenant},
+	{"token", "list, make, remove tenants' tokens", cli_token},
+	{"audit", "what was done, and by whom", cli_audit},
 	{"template", "build, list, inspect, remove templates", cli_template},
 	{"image", "inspect and verify image files", cli_image},
 	{"doctor", "what this host can do, and what to do about the rest", cli_doctor},
+	{"demo", "show it: start, park, resume and fork a real guest, with figures", cli_demo},
 	{"bench", "measure park and resume on this host", cli_bench},
 	{0},
 };
@@ -37,7 +54,7 @@ static void catch_signals(struct cli *cli)
 	signal(SIGPIPE, SIG_IGN);
 }
 
-/* What stands before the command: the common options, and the command itself. */
+/* What stands before the command: common options, of all commands, and the command itself. */
 struct before {
 	struct cli *cli;
 	int command; /* index of its word; 0: none */
@@ -75,7 +92,7 @@ static char *list_commands(int key, const char *text, void *input)
 	fputs("Commands:\n", f);
 	for (const struct cli_command *c = commands; c->name; c++)
 		fprintf(f, "  %-10s %s\n", c->name, c->summary);
-	fputs("\nTry `torpor COMMAND --help`. All take --state, --qemu, --json.", f);
+	fputs("\nTry `torpor COMMAND --help`. All take --json; man torpor has the rest.", f);
 	fclose(f);
 	return out;
 }
@@ -84,7 +101,7 @@ static const struct argp argp = {
 	.parser = parse,
 	.args_doc = "COMMAND [ARGUMENT...]",
 	.doc = "Park and resume virtual machines at the cost of what they changed.\v",
-	.children = cli_common,
+	.children = cli_all,
 	.help_filter = list_commands,
 };
 

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli/cli.h"
+#include "cli/template.h"
 
 static json_t *info_json(const struct torpor_template_info *info)
 {
@@ -21,12 +21,6 @@ static json_t *info_json(const struct torpor_template_info *info)
 
 /* --- build --- */
 
-struct build {
-	struct cli *cli;
-	struct torpor_template_spec spec;
-	bool quiet;
-};
-
 enum {
 	KEY_MEMORY = 512,
 	KEY_VCPUS,
@@ -38,7 +32,8 @@ enum {
 	KEY_CPU,
 	KEY_READY,
 	KEY_REPLACE,
-	KEY_QUIET
+	KEY_QUIET,
+	KEY_FORCE
 };
 
 static const struct argp_option build_options[] = {
@@ -64,7 +59,7 @@ static const struct argp_option build_options[] = {
 
 static error_t parse_build(int key, char *arg, struct argp_state *state)
 {
-	struct build *build = state->input;
+	struct cli_template_build *build = state->input;
 	struct torpor_template_spec *spec = &build->spec;
 	unsigned long vcpus;
 	char *end;
@@ -132,12 +127,12 @@ static const struct argp build_argp = {
 	.parser = parse_build,
 	.args_doc = "NAME",
 	.doc = "Boots a guest once until it is ready, and freezes it as a template.",
-	.children = cli_common,
+	.children = cli_all,
 };
 
 static void show_progress(void *data, const char *stage, const char *line)
 {
-	const struct build *build = data;
+	const struct cli_template_build *build = data;
 
 	if (!build->quiet || strcmp(stage, "boot") != 0)
 		fprintf(stderr, "  %-7s %s\n", stage, line);
@@ -168,7 +163,7 @@ static void print_built(const struct cli *cli, const struct torpor_template_info
 }
 
 static struct torpor_error *build_and_print(
-	struct cli *cli, struct torpor_engine *engine, struct build *build)
+	struct cli *cli, struct torpor_engine *engine, struct cli_template_build *build)
 {
 	struct torpor_template_report report;
 	struct torpor_template_info info;
@@ -187,10 +182,12 @@ static struct torpor_error *build_and_print(
 
 static int run_build(struct cli *cli, int argc, char **argv)
 {
-	struct build build = {.cli = cli};
+	struct cli_template_build build = {.cli = cli};
 	struct torpor_engine *engine;
 
 	argp_parse(&build_argp, argc, argv, 0, NULL, &build);
+	if (cli_template_is_remote(cli))
+		return cli_template_build_remote(cli, &build);
 	struct torpor_error *err = cli_open(cli, &engine);
 	if (err)
 		return cli_finish(cli, err);
@@ -201,15 +198,9 @@ static int run_build(struct cli *cli, int argc, char **argv)
 
 /* --- ls, inspect, rm --- */
 
-struct named {
-	struct cli *cli;
-	const char *name; /* NULL: none was given */
-	bool needed;
-};
-
 static error_t parse_named(int key, char *arg, struct argp_state *state)
 {
-	struct named *named = state->input;
+	struct cli_template_named *named = state->input;
 
 	switch (key) {
 	case ARGP_KEY_INIT:
@@ -219,6 +210,9 @@ static error_t parse_named(int key, char *arg, struct argp_state *state)
 		if (named->name || !named->needed)
 			argp_error(state, "\"%s\" is one argument too many", arg);
 		named->name = arg;
+		return 0;
+	case KEY_FORCE:
+		named->force = true;
 		return 0;
 	case ARGP_KEY_END:
 		if (named->needed && !named->name)
@@ -301,42 +295,78 @@ static struct torpor_error *remove_one(
 	return err;
 }
 
-static int run_named(struct cli *cli, int argc, char **argv, bool needed, const char *doc,
-	struct torpor_error *(*act)(struct cli *, struct torpor_engine *, const char *))
+static const struct argp_option rm_options[] = {
+	{"force", KEY_FORCE, NULL, 0,
+		"Of torpord's: even while sessions need it, which can't be resumed any more then",
+		0},
+	{0},
+};
+
+struct named_command {
+	const char *doc;
+	bool needed;
+	const struct argp_option *options;
+	struct torpor_error *(*act)(struct cli *, struct torpor_engine *, const char *);
+	int (*act_remote)(struct cli *, struct cli_template_named *);
+};
+
+static int run_named(struct cli *cli, int argc, char **argv, const struct named_command *command)
 {
-	struct named named = {.cli = cli, .needed = needed};
+	struct cli_template_named named = {.cli = cli, .needed = command->needed};
 	struct argp argp = {
+		.options = command->options,
 		.parser = parse_named,
-		.args_doc = needed ? "NAME" : "",
-		.doc = doc,
-		.children = cli_common,
+		.args_doc = command->needed ? "NAME" : "",
+		.doc = command->doc,
+		.children = cli_all,
 	};
 	struct torpor_engine *engine;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &named);
+	if (cli_template_is_remote(cli))
+		return command->act_remote(cli, &named);
 	struct torpor_error *err = cli_open(cli, &engine);
 	if (err)
 		return cli_finish(cli, err);
-	err = act(cli, engine, named.name);
+	err = command->act(cli, engine, named.name);
 	torpor_engine_close(engine);
 	return cli_finish(cli, err);
 }
 
 static int run_ls(struct cli *cli, int argc, char **argv)
 {
-	return run_named(cli, argc, argv, false, "Lists the stored templates.", list);
+	static const struct named_command ls = {
+		.doc = "Lists the stored templates.",
+		.act = list,
+		.act_remote = cli_template_list_remote,
+	};
+
+	return run_named(cli, argc, argv, &ls);
 }
 
 static int run_inspect(struct cli *cli, int argc, char **argv)
 {
-	return run_named(cli, argc, argv, true, "Shows one template.", inspect);
+	static const struct named_command inspects = {
+		.doc = "Shows one template.",
+		.needed = true,
+		.act = inspect,
+		.act_remote = cli_template_inspect_remote,
+	};
+
+	return run_named(cli, argc, argv, &inspects);
 }
 
 static int run_rm(struct cli *cli, int argc, char **argv)
 {
-	return run_named(cli, argc, argv, true,
-		"Removes a template. Sessions parked against it can't be resumed any more.",
-		remove_one);
+	static const struct named_command removes = {
+		.doc = "Removes a template. Sessions parked against it can't be resumed any more.",
+		.needed = true,
+		.options = rm_options,
+		.act = remove_one,
+		.act_remote = cli_template_remove_remote,
+	};
+
+	return run_named(cli, argc, argv, &removes);
 }
 
 int cli_template(struct cli *cli, int argc, char **argv)

@@ -3,6 +3,7 @@
 #include "peer.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -351,6 +352,16 @@ static void signal_test(struct peer *peer)
 		fail(peer, "can't signal");
 }
 
+/* Opens a FIFO that somebody waits on, and closes it. */
+static void open_fifo(struct peer *peer, const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		fail(peer, "can't open %s", path);
+	tp_close(fd);
+}
+
 /* Carries LINE out. What follows an answer's parts sends it first. */
 static void step(struct peer *peer, char *line)
 {
@@ -405,6 +416,8 @@ static void step(struct peer *peer, char *line)
 		stay_mute(peer);
 	else if (strcmp(line, "<signal") == 0)
 		signal_test(peer);
+	else if (strcmp(line, "<open") == 0)
+		open_fifo(peer, rest);
 	else
 		fail(peer, "there is no step %s", line);
 }

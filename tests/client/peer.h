@@ -22,6 +22,7 @@
  *   <close              closes the connection
  *   <mute               keeps the connection open and says nothing: the other end closes it
  *   <signal             a byte goes to peer->signal_fd: the test may go on
+ *   <open FIFO          opens a FIFO for writing, and closes it: who reads it may go on
  *   route METHOD PATH JSON     such a request is answered so whenever it comes; with routes the
  *                              script goes on until the peer is stopped
  *   route-events PATH TEXT     the same with a stream, which is left open
