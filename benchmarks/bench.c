@@ -5,7 +5,7 @@
 
 #include "base/fd.h"
 #include "base/mem.h"
-#include "benchmarks/bench_priv.h"
+#include "benchmarks/daemon.h"
 
 #define DEFAULT_N	 20
 #define QUICK_N		 2
@@ -13,7 +13,21 @@
 #define QUICK_QUIET_MS	 500
 
 /* What is measured together is run together: either name brings the figures of both. */
-enum group { CLAIM, IDLE, DIRTY, CHECKPOINT, FORK, SCALE, GROUPS };
+enum group {
+	CLAIM,
+	IDLE,
+	DIRTY,
+	CHECKPOINT,
+	FORK,
+	SCALE,
+	/* Through torpord. */
+	DAEMON_CLAIM,
+	DAEMON_SLEEP,
+	DAEMON_DENSITY,
+	DAEMON_RECORDS,
+	DAEMON_CYCLES,
+	GROUPS
+};
 
 const struct bench_scenario_name bench_scenario_names[] = {
 	{"spawn_shell", "start a process that waits for a state"},
@@ -26,11 +40,16 @@ const struct bench_scenario_name bench_scenario_names[] = {
 	{"fork_8", "eight from one image, beside eight resumes"},
 	{"image_idle", "bytes of an idle guest's image"},
 	{"scale_ram", "park and resume at 128 MiB, 1 GiB, 4 GiB, by both scans"},
+	{"daemon_claim", "claims of warm guests through torpord, quiet and while it refills"},
+	{"daemon_sleep", "park and resume through torpord, beside the core's own"},
+	{"daemon_density", "memory of 100 guests, beside guests that booted by themselves"},
+	{"daemon_records", "lists, claims and restarts with 10,000 parked sessions"},
+	{"daemon_cycles", "parks and resumes by four clients for a minute"},
 	{0},
 };
 
-static const enum group group_of[] = {
-	CLAIM, CLAIM, IDLE, IDLE, DIRTY, DIRTY, CHECKPOINT, FORK, IDLE, SCALE};
+static const enum group group_of[] = {CLAIM, CLAIM, IDLE, IDLE, DIRTY, DIRTY, CHECKPOINT, FORK,
+	IDLE, SCALE, DAEMON_CLAIM, DAEMON_SLEEP, DAEMON_DENSITY, DAEMON_RECORDS, DAEMON_CYCLES};
 static_assert(TP_ARRAY_LEN(group_of) + 1 == TP_ARRAY_LEN(bench_scenario_names), "one for each");
 
 static const struct {
@@ -43,6 +62,11 @@ static const struct {
 	[CHECKPOINT] = {"checkpoint_idle", bench_run_checkpoint},
 	[FORK] = {"fork_8", bench_run_fork},
 	[SCALE] = {"scale_ram", bench_run_scale},
+	[DAEMON_CLAIM] = {"daemon_claim", bench_run_daemon_claim},
+	[DAEMON_SLEEP] = {"daemon_sleep", bench_run_daemon_sleep},
+	[DAEMON_DENSITY] = {"daemon_density", bench_run_daemon_density},
+	[DAEMON_RECORDS] = {"daemon_records", bench_run_daemon_records},
+	[DAEMON_CYCLES] = {"daemon_cycles", bench_run_daemon_cycles},
 };
 
 static struct torpor_error *choose_one(const char *name, bool chosen[GROUPS])
@@ -64,12 +88,18 @@ static struct torpor_error *choose(const struct bench_options *options, bool cho
 
 	if (!options->scenarios) {
 		for (int i = 0; i < GROUPS; i++)
-			chosen[i] = i != SCALE || !options->quick;
+			chosen[i] = (i >= DAEMON_CLAIM) == (options->daemon != NULL) &&
+				    (i != SCALE || !options->quick);
 		return NULL;
 	}
 	TP_FREE char *names = tp_strdup(options->scenarios);
 	for (char *name = strtok_r(names, ",", &rest); name; name = strtok_r(NULL, ",", &rest))
 		TP_TRY(choose_one(name, chosen));
+	for (int i = DAEMON_CLAIM; !options->daemon && i < GROUPS; i++) {
+		if (chosen[i])
+			return tp_error(TORPOR_E_INVALID, "benchmark", groups[i].title,
+				"it goes through torpord: say --daemon");
+	}
 	return NULL;
 }
 

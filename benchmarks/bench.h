@@ -16,6 +16,7 @@
 struct bench_options {
 	struct torpor_engine_options engine;
 	const char *template_name;
+	const char *daemon;    /* torpord's program: measured through it; NULL: not */
 	const char *scenarios; /* names with commas between; NULL: all of them */
 	unsigned int n;	       /* samples of each figure; 0: 20, or 2 if quick */
 	unsigned int quiet_ms; /* that a guest is left alone before a sample; 0: 5000, quick 500 */

@@ -68,6 +68,9 @@ void bench_judge(struct bench *b, const char *name, const char *unit, double val
 struct torpor_error *bench_sample_done(
 	struct bench *b, const char *scenario, struct torpor_error *err) TP_MUST_USE;
 
+/* The percentile of a figure so far, by nearest rank; 0 if it has no values. */
+double bench_percentile(const struct bench *b, const char *name, unsigned int percent);
+
 void bench_print(struct bench *b);
 void bench_figures_deinit(struct bench *b);
 

@@ -194,6 +194,18 @@ static void print_json(struct bench *b)
 	}
 }
 
+double bench_percentile(const struct bench *b, const char *name, unsigned int percent)
+{
+	for (size_t i = 0; i < b->n_series; i++) {
+		const struct bench_series *s = &b->series[i];
+		if (strcmp(s->name, name) == 0 && s->n > 0) {
+			TP_FREE double *v = sorted(s);
+			return rank(v, s->n, percent);
+		}
+	}
+	return 0;
+}
+
 /* --- For people --- */
 
 static const char *people(char text[32], const char *unit, double value)

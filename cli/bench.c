@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* torpor bench: the benchmarks, as a command. */
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "benchmarks/bench.h"
 #include "cli/cli.h"
@@ -11,9 +13,10 @@ struct bench_command {
 	struct cli *cli;
 	struct bench_options options;
 	const char *out_path; /* NULL: standard output */
+	char torpord[PATH_MAX];
 };
 
-enum { KEY_TEMPLATE = 512, KEY_SCENARIO, KEY_QUIET, KEY_QUICK, KEY_OUT, KEY_TABLE };
+enum { KEY_TEMPLATE = 512, KEY_SCENARIO, KEY_QUIET, KEY_QUICK, KEY_OUT, KEY_TABLE, KEY_DAEMON };
 
 static const struct argp_option options[] = {
 	{"template", KEY_TEMPLATE, "NAME", 0, "The template to use (default: minimal)", 0},
@@ -25,6 +28,10 @@ static const struct argp_option options[] = {
 	{"quick", KEY_QUICK, NULL, 0,
 		"Few samples, little quiet, no scale_ram: shows that it works, no more", 0},
 	{"out", KEY_OUT, "FILE", 0, "Write there instead of to standard output", 0},
+	{"daemon", KEY_DAEMON, "FILE", OPTION_ARG_OPTIONAL,
+		"Measure through a torpord of its own (FILE is its program; default: beside "
+		"torpor)",
+		0},
 	{"table", KEY_TABLE, NULL, 0, "Print a table instead of JSON lines", 0},
 	{0},
 };
@@ -37,6 +44,25 @@ static unsigned int number(struct argp_state *state, const char *arg, unsigned l
 	if (*arg < '0' || *arg > '9' || *end || value < 1 || value > max)
 		argp_error(state, "a number from 1 to %lu is needed, not \"%s\"", max, arg);
 	return (unsigned int)value;
+}
+
+/* In a build tree ../daemon/torpord, installed ../sbin/torpord, else on PATH. */
+static const char *find_torpord(struct bench_command *command)
+{
+	static const char *const places[] = {"../daemon/torpord", "../sbin/torpord"};
+	char *path = command->torpord;
+	size_t room = sizeof(command->torpord);
+	char self[PATH_MAX];
+	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	self[len > 0 ? len : 0] = '\0';
+	char *slash = strrchr(self, '/');
+	for (size_t i = 0; slash && i < sizeof(places) / sizeof(places[0]); i++) {
+		int n = snprintf(path, room, "%.*s/%s", (int)(slash - self), self, places[i]);
+		if (n > 0 && (size_t)n < room && access(path, X_OK) == 0)
+			return path;
+	}
+	return "torpord";
 }
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -64,6 +90,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_OUT:
 		command->out_path = arg;
+		return 0;
+	case KEY_DAEMON:
+		command->options.daemon = arg ? arg : find_torpord(command);
 		return 0;
 	case KEY_TABLE:
 		command->options.table = true;
