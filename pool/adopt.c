@@ -11,8 +11,9 @@
  * stopped then, maybe with a migration under way to a reader that is gone: the migration is ended,
  * and the session PAUSED, which is the truth.
  */
-#include <stdio.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -127,7 +128,9 @@ static void give(struct adoption *a, struct torpor_session *session)
 	a->memory = TP_MEMORY_NONE;
 	if (session->record.helper)
 		session->helper = tp_helper_new(tp_guest_take_helper_fd(session->guest));
-	session->image_name = tp_strdup(h->image_name);
+	/* Of a park that got that far before its engine was killed: nobody else's has that name. */
+	bool parked = faccessat(session->engine->images_fd, session->name, F_OK, 0) == 0;
+	session->image_name = tp_strdup(parked && !h->image_name ? session->name : h->image_name);
 	session->image_path = tp_strdup(h->image_path);
 	if (session->image_name || session->image_path)
 		tp_session_show_image(session);

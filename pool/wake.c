@@ -457,6 +457,7 @@ struct torpor_error *tp_session_boot(struct torpor_session *session, const struc
 	TP_TRY(start_boot(session, call));
 	TP_TRY(greet(session, call));
 	TP_TRY(tp_watch(session));
+	session->owed = 0;
 	session->entered_ns = entered_ns;
 	session->record.reboots++;
 	pthread_mutex_lock(&session->info_lock);

@@ -176,7 +176,10 @@ struct torpor_error *torpor_template_lookup(
 struct torpor_error *torpor_template_list(
 	struct torpor_engine *engine, struct torpor_template_info **infos_out, size_t *count_out);
 
-/* Removes a stored template. Sessions that run go on; parked ones can't be resumed any more. */
+/*
+ * Removes a stored template. Sessions that run go on; parked ones can't be resumed any more, nor
+ * running ones be adopted by a later engine.
+ */
 struct torpor_error *torpor_template_remove(struct torpor_engine *engine, const char *name);
 
 /*

@@ -546,6 +546,75 @@ Test(launcher, a_kept_guest_is_released_and_found)
 	tp_launcher_free(finder);
 }
 
+static bool is_keeper(void *data, const char *name)
+{
+	return strcmp(data, name) == 0;
+}
+
+Test(launcher, guests_are_ended_by_who_they_are)
+{
+	struct tp_launcher *keeper = launcher_with(NULL, false);
+	TP_FD int ram = new_ram(64 * TP_MIB);
+	struct tp_guest *guest = start(keeper, "k", TP_ROLE_INCOMING, ram);
+	pid_t pid = tp_guest_pid(guest);
+	uint64_t start_time = tp_guest_start_time(guest);
+
+	must_fail(tp_launcher_end(keeper, "k", pid, start_time, &call), TORPOR_E_BUSY, NULL);
+	must(tp_guest_release(guest));
+	must_fail(
+		tp_launcher_end(keeper, "k", pid, start_time + 1, &call), TORPOR_E_NOT_FOUND, NULL);
+	must_fail(tp_launcher_end(keeper, "k", getpid(), start_time, &call), TORPOR_E_NOT_FOUND,
+		NULL);
+	must_fail(tp_launcher_end(keeper, "l", pid, start_time, &call), TORPOR_E_NOT_FOUND, NULL);
+	must_fail(tp_launcher_end(keeper, "../k", pid, start_time, &call), TORPOR_E_INVALID, NULL);
+	cr_assert(process_runs(pid));
+	must(tp_launcher_end(keeper, "k", pid, start_time, &call));
+	cr_assert_not(process_runs(pid));
+	cr_assert_eq(count_entries(run_dir), 0);
+	tp_launcher_free(keeper);
+}
+
+Test(launcher, orphans_are_those_that_nobody_owns_or_keeps)
+{
+	struct tp_launcher *keeper = launcher_with(NULL, false);
+	TP_FD int ram = new_ram(64 * TP_MIB);
+	struct tp_guest *owned = start(keeper, "owned", TP_ROLE_INCOMING, ram);
+	struct tp_guest *kept = start(keeper, "kept", TP_ROLE_INCOMING, ram);
+	struct tp_guest *orphan = start(keeper, "orphan", TP_ROLE_INCOMING, ram);
+	pid_t kept_pid = tp_guest_pid(kept);
+	pid_t orphan_pid = tp_guest_pid(orphan);
+	unsigned int count;
+
+	must(tp_guest_release(kept));
+	must(tp_guest_release(orphan));
+	must(tp_launcher_end_orphans(keeper, is_keeper, (void *)"kept", &call, &count));
+	cr_assert_eq(count, 1);
+	cr_assert_not(process_runs(orphan_pid));
+	cr_assert(process_runs(kept_pid));
+	assert_status(owned, "inmigrate");
+	must(tp_launcher_end_orphans(keeper, is_keeper, (void *)"", &call, &count));
+	cr_assert_eq(count, 1);
+	cr_assert_not(process_runs(kept_pid));
+	must(tp_guest_end(owned, &call));
+	cr_assert_eq(count_entries(run_dir), 0);
+	tp_launcher_free(keeper);
+}
+
+Test(launcher, a_guest_that_waits_for_its_state_is_found_as_that)
+{
+	struct tp_launcher *keeper = launcher_with(NULL, false);
+	TP_FD int ram = new_ram(64 * TP_MIB);
+	struct tp_guest *guest = start(keeper, "k", TP_ROLE_INCOMING, ram);
+	enum tp_guest_found found;
+
+	must(tp_guest_release(guest));
+	must(tp_launcher_find(keeper, "k", &call, &guest));
+	must(tp_guest_take_over(guest, &call, &found));
+	cr_assert_eq(found, TP_GUEST_EMPTY);
+	must(tp_guest_end(guest, &call));
+	tp_launcher_free(keeper);
+}
+
 Test(launcher, a_bound_guest_is_not_released)
 {
 	TP_FD int ram = new_ram(64 * TP_MIB);

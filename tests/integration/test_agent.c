@@ -81,6 +81,18 @@ Test(agent, a_guest_without_helper_lives_by_its_agent, .timeout = 300)
 	it_ok(torpor_session_park(session, NULL, NULL));
 	it_ok(torpor_session_resume(session, NULL, &report));
 	cr_assert_str_eq(it_run(session, "cat /kept"), "kept");
+
+	/* Paused, and claimed from a warm guest: what the agent can do is done then, too. */
+	it_ok(torpor_session_pause(session, NULL));
+	it_ok(torpor_session_unpause(session, NULL));
+	cr_assert_str_eq(it_run(session, "cat /kept"), "kept");
+	it_ok(torpor_session_destroy(session, NULL));
+	spec.name = it_name("agent");
+	it_ok(torpor_template_prepare_warm(tmpl, 1, NULL));
+	it_ok(torpor_session_start(tmpl, &spec, NULL, &report, &session));
+	cr_assert_eq(report.source, TORPOR_SOURCE_WARM);
+	cr_assert(report.fresh & TORPOR_FRESH_HOSTNAME);
+	cr_assert_str_eq(it_run(session, "hostname"), "by-agent");
 	it_ok(torpor_session_destroy(session, NULL));
 	torpor_template_close(tmpl);
 	it_ok(torpor_template_remove(engine, AGENT_ONLY));

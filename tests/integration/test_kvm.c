@@ -245,6 +245,57 @@ Test(kvm, checkpoint_and_forks_count_from_there)
 	it_ok(torpor_session_destroy(session, NULL));
 }
 
+/* One that has nobody to answer is loaded, and waits so. */
+Test(kvm, a_warm_guest_starts_pauses_and_goes_on)
+{
+	struct torpor_session_spec spec = {.name = it_name("it")};
+	struct torpor_resume_report report;
+	struct torpor_session *session;
+
+	it_ok(torpor_template_prepare_warm(tmpl, 1, NULL));
+	it_ok(torpor_session_start(tmpl, &spec, NULL, &report, &session));
+	cr_assert_eq(report.source, TORPOR_SOURCE_WARM);
+	check_pattern(session->guest);
+	check_ticking(session);
+	it_ok(torpor_session_pause(session, NULL));
+	uint32_t count = count_of(session);
+	check_touched(session->guest, count);
+	cr_assert_eq(count_of(session), count);
+	it_ok(torpor_session_park(session, NULL, NULL));
+	it_ok(torpor_session_resume(session, NULL, NULL));
+	cr_assert_geq(count_of(session), count);
+	check_ticking(session);
+	check_pattern(session->guest);
+	it_ok(torpor_session_destroy(session, NULL));
+}
+
+Test(kvm, a_guest_is_adopted_and_ticks_on)
+{
+	struct torpor_session_spec spec = {.name = it_name("it")};
+	struct torpor_session *session;
+	char *handover;
+
+	close_all();
+	engine = it_open_with((struct torpor_engine_options){.keep_guests = true});
+	it_ok(torpor_template_open(engine, "ticker", NULL, &tmpl));
+	it_ok(torpor_session_start(tmpl, &spec, NULL, NULL, &session));
+	uint32_t count = count_of(session);
+	it_ok(torpor_session_handover(session, &handover));
+	torpor_session_close(session);
+	torpor_template_close(tmpl);
+	torpor_engine_close(engine);
+
+	/* By one that doesn't keep guests: what it takes over is its own. */
+	engine = it_open();
+	it_ok(torpor_session_adopt(engine, handover, NULL, &session));
+	free(handover);
+	tmpl = tp_template_ref(session->tmpl);
+	cr_assert_eq(tmpl->base->fill_ns, 0);
+	cr_assert_geq(count_of(session), count);
+	there_and_back(session, TP_PATH_DIRECT);
+	torpor_session_close(session);
+}
+
 /* --- Choosing, and not mixing --- */
 
 /*
