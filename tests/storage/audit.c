@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/fault.h"
 #include "base/hex.h"
 #include "base/mem.h"
 #include "records_support.h"
@@ -352,6 +353,9 @@ Test(audit, a_forged_line_needs_all_behind_it_forged_and_the_records)
 	write_path(path, buf.data, buf.len);
 	cr_expect_eq(wrong_line(&head), ENTRIES);
 	cr_expect_eq(wrong_line(&(struct tp_audit_ticket){0}), 0); /* which only the head shows */
+	tp_audit_line_put(&buf, ENTRIES + 2, tp_realtime_ns(), middle, hash); /* one left out */
+	write_path(path, buf.data, buf.len);
+	cr_expect_eq(wrong_line(&(struct tp_audit_ticket){0}), ENTRIES + 1);
 }
 
 /* --- opening --- */
@@ -578,6 +582,38 @@ Test(audit, a_full_disk_fails_waits_and_no_line_is_torn)
 	cr_expect_eq(tp_audit_stats(audit).entries, good + 2);
 	audit = tp_audit_close(audit);
 	cr_assert_eq(chdir("/"), 0);
+}
+
+/* A write or a sync that fails once: its entry is gone from the file, and missed by the next. */
+static void fail_once(const char *fault)
+{
+	struct tp_audit_report report;
+	struct tp_audit_ticket first;
+	struct tp_audit_ticket second;
+
+	setenv("TORPOR_FAULT", fault, 1);
+	tp_fault_init();
+	open_audit(0, zeros);
+	append_durably("alice", "o");
+	first = append("alice", "o");
+	cr_expect_eq(code_of(tp_audit_wait(audit, &first)), TORPOR_E_IO);
+	must(tp_audit_verify(path, 0, zeros, &report));
+	cr_expect_eq(report.last_seq, 1);
+	second = append_durably("alice", "o");
+	cr_expect_eq(second.seq, 4);
+	must(tp_audit_verify(path, second.seq, second.hash, &report));
+	cr_expect_eq(report.lost, 1);
+	cr_expect_eq(code_of(tp_audit_wait(audit, &first)), TORPOR_E_IO);
+}
+
+Test(audit, a_write_that_fails_is_said_to_be_missing)
+{
+	fail_once("audit-write:2:fail");
+}
+
+Test(audit, a_sync_that_fails_is_said_to_be_missing)
+{
+	fail_once("audit-sync:2:fail");
 }
 
 /* --- kill -9 --- */

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/fault.h"
 #include "base/mem.h"
 #include "records_support.h"
 #include "storage/records_sql.h"
@@ -173,6 +174,29 @@ Test(crash, connections_sync_each_commit)
 	cr_expect_eq(sqlite3_column_int(stmt, 0), 2); /* FULL */
 	sqlite3_finalize(stmt);
 	tp_sql_close(&sql);
+}
+
+/* --- a failing disk --- */
+
+Test(crash, a_commit_that_fails_leaves_nothing_and_the_next_one_works)
+{
+	struct tp_session_row row = a_session("s1", "alice", "demo");
+
+	setenv("TORPOR_FAULT", "records-commit:2:fail", 1);
+	tp_fault_init();
+	struct tp_records *records = open_records(dir);
+	must(put_session(records, &row));
+	row = a_session("s2", "alice", "other");
+	cr_expect_eq(code_of(put_session(records, &row)), TORPOR_E_IO);
+	cr_expect_not(has_session(records, "s2"));
+	row.id = (char *)"s3"; /* the name is free */
+	must(put_session(records, &row));
+	cr_expect_eq(tp_records_stats(records).failed, 1);
+	tp_records_close(records);
+	records = open_records(dir);
+	cr_expect_not(has_session(records, "s2"));
+	cr_expect(has_session(records, "s3"));
+	tp_records_close(records);
 }
 
 /* --- a full disk --- */
