@@ -35,7 +35,9 @@ void remove_dir(char *dir)
 		if (entry->d_name[0] != '.')
 			unlinkat(dirfd(stream), entry->d_name, 0);
 	closedir(stream);
-	rmdir(dir);
+	(void)umount2(dir, MNT_DETACH); /* mount_small may have put something there */
+	if (rmdir(dir) < 0)
+		abort();
 	free(dir);
 }
 
