@@ -92,7 +92,7 @@ static struct torpor_error *leave(struct fake *fake, unsigned int *count, struct
 	pthread_mutex_lock(&fake_lock);
 	fake->in_start--;
 	if (err) {
-		fake->cancelled++;
+		fake->cancelled += torpor_error_code(err) == TORPOR_E_CANCELLED;
 	} else if (fake->failing) {
 		fake->failed++;
 		err = tp_error(TORPOR_E_QEMU, "start", fake->tmpl.name, "it is broken");

@@ -286,6 +286,31 @@ Test(supply, a_claim_is_cancelled_while_it_waits)
 	end(&claims[1].claim, TORPOR_SOURCE_SPAWN);
 }
 
+/* Both happen before its thread gets on: what it was given is given back. */
+Test(supply, a_claim_is_cancelled_as_its_turn_comes)
+{
+	TP_FD int cancel_fd = eventfd(0, EFD_CLOEXEC);
+	struct tp_call call = {.deadline_ns = TP_NO_DEADLINE, .cancel_fd = cancel_fd};
+	uint64_t value = 1;
+
+	open_supply(1, 0);
+	struct tp_claim holds = begin(&one, 1, true);
+	begin_on_thread(0, &one, &call);
+	pthread_mutex_lock(&supply->lock);
+	cr_assert_eq(write(cancel_fd, &value, sizeof(value)), (ssize_t)sizeof(value));
+	supply->options.start_slots = 2;
+	tp_supply_serve(supply);
+	cr_assert_eq(supply->slots_used, 2);
+	pthread_mutex_unlock(&supply->lock);
+	join(0);
+	cr_assert_eq(torpor_error_code(claims[0].err), TORPOR_E_CANCELLED);
+	torpor_error_free(claims[0].err);
+	pthread_mutex_lock(&supply->lock);
+	cr_assert_eq(supply->slots_used, 1);
+	pthread_mutex_unlock(&supply->lock);
+	tp_claim_end(&holds, NULL, NULL);
+}
+
 Test(supply, a_claims_time_ends_while_it_waits)
 {
 	struct tp_call call = tp_call_within(0);
