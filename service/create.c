@@ -127,7 +127,7 @@ static struct torpor_error *create_live(struct creating *creating)
 	creating->op->object = starting->live->id;
 	creating->op->result = result;
 	describe(creating);
-	tp_row_copy(&starting->row, &draft);
+	tp_session_row_copy(&starting->row, &draft);
 	tp_live_set_row(service, starting->live, &draft, false);
 	struct torpor_error *err =
 		tp_live_begin(service, starting->live, TP_STATE_STARTING, 0, creating->call, &done);

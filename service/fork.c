@@ -95,7 +95,7 @@ static void make_live(struct forking *forking, size_t i)
 	};
 	describe(forking, i);
 	fork->hostname = tp_op_hostname(fork->starting.row.name);
-	tp_row_copy(&fork->starting.row, &draft);
+	tp_session_row_copy(&fork->starting.row, &draft);
 	tp_live_set_row(service, fork->starting.live, &draft, false);
 	struct torpor_error *err = tp_live_begin(
 		service, fork->starting.live, TP_STATE_STARTING, 0, forking->call, &done);

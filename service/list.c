@@ -262,7 +262,7 @@ static struct torpor_error *take_row(void *data, const struct tp_session_row *ro
 	struct page *page = data;
 
 	page->rows = tp_reallocarray(page->rows, page->n_rows + 1, sizeof(*page->rows));
-	tp_row_copy(row, &page->rows[page->n_rows++]);
+	tp_session_row_copy(row, &page->rows[page->n_rows++]);
 	return NULL;
 }
 

@@ -409,7 +409,7 @@ void tp_live_copy_row(
 	struct tp_service *service, struct tp_live *live, struct tp_session_row *row_out)
 {
 	pthread_mutex_lock(&service->lock);
-	tp_row_copy(&live->row, row_out);
+	tp_session_row_copy(&live->row, row_out);
 	row_out->active_ns = live->active_ns;
 	pthread_mutex_unlock(&service->lock);
 }

@@ -5,7 +5,7 @@
 #include "base/mem.h"
 #include "service/service_priv.h"
 
-void tp_row_copy(const struct tp_session_row *from, struct tp_session_row *row_out)
+void tp_session_row_copy(const struct tp_session_row *from, struct tp_session_row *row_out)
 {
 	struct tp_session_row row = *from;
 

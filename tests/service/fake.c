@@ -108,7 +108,7 @@ struct tp_change *tp_change_free(struct tp_change *change)
 void tp_change_put_session(struct tp_change *change, const struct tp_session_row *row)
 {
 	assert(row->labels && row->env && row->limits && row->info && row->name);
-	tp_row_copy(row, &change->put_sessions[change->n_sessions++]);
+	tp_session_row_copy(row, &change->put_sessions[change->n_sessions++]);
 }
 
 void tp_change_put_image(struct tp_change *change, const struct tp_image_row *row)
@@ -176,7 +176,7 @@ static void put_session(const struct tp_session_row *row)
 		tp_session_row_deinit(at);
 	else
 		at = &sessions[n_sessions++];
-	tp_row_copy(row, at);
+	tp_session_row_copy(row, at);
 }
 
 static void put_image(const struct tp_image_row *row)
@@ -267,7 +267,7 @@ struct torpor_error *tp_records_session(struct tp_records *records, const char *
 	const struct tp_session_row *row = find_session(id);
 	bool found = row && (!tenant || strcmp(row->tenant, tenant) == 0);
 	if (found)
-		tp_row_copy(row, row_out);
+		tp_session_row_copy(row, row_out);
 	void (*on_read)(void) = fake.on_read;
 	fake.on_read = NULL;
 	pthread_mutex_unlock(&fake.lock);
