@@ -433,6 +433,8 @@ struct tp_daemon_config *tp_config_defaults(void)
 	struct tp_daemon_config *config = tp_calloc(1, sizeof(*config));
 
 	tp_service_config_init(&config->service);
+	/* What 0 stands for below is said here in figures, as in docs/torpord.conf. */
+	config->service.engine.staging_bytes = 256 * TP_MIB;
 	config->state_dir = tp_strdup("/var/lib/torpor");
 	config->socket = tp_strdup("/run/torpor/torpord.sock");
 	config->socket_mode = 0660;

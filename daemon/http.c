@@ -279,6 +279,9 @@ static void log_of_mhd(void *data, const char *fmt, va_list ap)
 {
 	(void)data;
 	TP_FREE char *line = tp_vasprintf(fmt, ap);
+	/* Said of every reply on a UNIX socket, which has no such options, and needs none. */
+	if (strstr(line, "TCP_") || strstr(line, "push the data"))
+		return;
 	tp_log(TP_LOG_DEBUG, "libmicrohttpd: %s", line);
 }
 

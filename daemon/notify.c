@@ -68,6 +68,7 @@ int tp_activated_socket(int family)
 			continue;
 		taken[family == AF_UNIX] = fd;
 		fcntl(fd, F_SETFD, FD_CLOEXEC);
+		fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 		return fd;
 	}
 	return -1;

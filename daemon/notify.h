@@ -12,7 +12,7 @@ void tp_notify_reloading(void);
 
 /*
  * The listening stream socket of FAMILY (AF_UNIX; AF_INET: or AF_INET6) that systemd handed over,
- * or -1. Each is given once. Close-on-exec.
+ * or -1. Each is given once. Close-on-exec, non-blocking.
  */
 int tp_activated_socket(int family);
 

@@ -63,7 +63,7 @@ void test_server_start(
 	struct tp_auth_config auth_config = {0};
 	struct http_options options = {
 		.service = (struct tp_service *)server, /* the stub has none */
-		.routes = stub_routes,
+		.routes = http_routes,
 		.bounds = {.max_connections = 64,
 			.max_body = 64 * TP_KIB,
 			.request_timeout_ns = 10 * TP_NSEC_PER_SEC,

@@ -134,7 +134,7 @@ static struct torpor_error *events(struct http_request *req, struct http_reply *
 	return NULL;
 }
 
-const struct http_route stub_routes[] = {
+const struct http_route http_routes[] = {
 	{"GET", "/show/{a}/{b}", show, 0},
 	{"GET", "/show/{a}", show, 0},
 	{"POST", "/show", make, HTTP_MUTATING},

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A table of routes that show what the plumbing does. */
+/* In place of daemon/routes.c: a table of routes that show what the plumbing does. */
 #ifndef TP_TESTS_STUB_ROUTES_H
 #define TP_TESTS_STUB_ROUTES_H
 
 #include <semaphore.h>
 
 #include "daemon/http.h"
-
-extern const struct http_route stub_routes[];
 
 /* Posted when a handler is entered that waits, when a producer begins, and when data was freed. */
 extern sem_t stub_entered, stub_producing, stub_freed;

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 
@@ -30,10 +31,9 @@ void stub_reset(void)
 void tp_service_config_init(struct tp_service_config *config)
 {
 	*config = (struct tp_service_config){
-		.engine = {.staging_bytes = 256 * TP_MIB},
 		.admission = {.max_sessions = 1000,
-			.guest_overhead = 32 * TP_MIB,
-			.guest_share_percent = 25},
+			.guest_overhead = 24 * TP_MIB,
+			.guest_share_percent = 10},
 		.tenant_limits = {.sessions = 100,
 			.memory_bytes = 64 * TP_GIB,
 			.parked_bytes = 64 * TP_GIB},
@@ -51,7 +51,6 @@ void tp_service_config_init(struct tp_service_config *config)
 			.backoff_max_ns = 30 * TP_NSEC_PER_SEC,
 			.degraded_after = 5},
 		.health_every_ns = 30 * TP_NSEC_PER_SEC,
-		.refill_slots = 1,
 		.queue_max = 256,
 	};
 }
@@ -163,4 +162,37 @@ void tp_service_count_request(
 	snprintf(stub.last_route, sizeof(stub.last_route), "%s", route);
 	stub.counted++;
 	pthread_mutex_unlock(&lock);
+}
+
+/* A file in the state directory stands for the lock on it. */
+struct torpor_error *tp_service_open(
+	const struct tp_service_config *config, struct tp_service **service_out)
+{
+	TP_FREE char *path = tp_asprintf("%s/busy", config->engine.state_dir);
+
+	if (access(path, F_OK) == 0)
+		return tp_error(TORPOR_E_BUSY, "open", config->engine.state_dir, "it is in use");
+	stub_reset();
+	*service_out = tp_malloc(1);
+	return NULL;
+}
+
+struct torpor_error *tp_service_reload(
+	struct tp_service *service, const struct tp_service_config *config)
+{
+	(void)service;
+	if (config->queue_max == 13)
+		return tp_error(TORPOR_E_INVALID, "reload", "queue", "not while it runs");
+	return NULL;
+}
+
+void tp_service_drain(struct tp_service *service)
+{
+	(void)service;
+}
+
+struct tp_service *tp_service_close(struct tp_service *service)
+{
+	free(service);
+	return NULL;
 }
