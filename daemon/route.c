@@ -7,7 +7,7 @@
 #include "base/hex.h"
 #include "base/mem.h"
 
-bool http_decode(const char *text, size_t len, bool plus, char *out)
+static bool decode(const char *text, size_t len, bool plus, char *out)
 {
 	for (size_t i = 0; i < len; i++) {
 		unsigned char c = (unsigned char)text[i];
@@ -28,6 +28,15 @@ bool http_decode(const char *text, size_t len, bool plus, char *out)
 	}
 	*out = '\0';
 	return true;
+}
+
+bool http_decode(const char *text, size_t len, bool plus, char *out)
+{
+	bool good = decode(text, len, plus, out);
+
+	if (!good)
+		*out = '\0';
+	return good;
 }
 
 void http_match_deinit(struct http_match *match)

@@ -7,7 +7,7 @@
 
 /*
  * Decodes %XX (and '+' as a space, with PLUS) of the LEN bytes at TEXT into OUT, which has room for
- * LEN + 1. False for a broken escape, NUL and other control characters, escaped or not.
+ * LEN + 1. False, OUT empty, for a broken escape, NUL and other control characters, escaped or not.
  */
 bool http_decode(const char *text, size_t len, bool plus, char *out);
 

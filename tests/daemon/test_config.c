@@ -97,11 +97,11 @@ static bool same_value(const struct tp_key *key, const void *a, const void *b)
 	}
 }
 
-static char *read_example(void)
+static char *read_text(const char *path)
 {
 	char *text;
 	size_t len;
-	struct torpor_error *err = tp_read_file(AT_FDCWD, TORPORD_CONF, 1 << 20, &text, &len);
+	struct torpor_error *err = tp_read_file(AT_FDCWD, path, 1 << 20, &text, &len);
 
 	cr_assert(!err, "%s", torpor_error_message(err));
 	return text;
@@ -110,7 +110,7 @@ static char *read_example(void)
 /* The example says for each key what holds without it; a key that is commented out has none. */
 Test(example, has_every_key_with_its_default)
 {
-	TP_FREE char *text = read_example();
+	TP_FREE char *text = read_text(TORPORD_CONF);
 	TP_CLEANUP(tp_config_free) struct tp_daemon_config *config = load_good(text);
 	TP_CLEANUP(tp_config_free) struct tp_daemon_config *defaults = tp_config_defaults();
 
@@ -124,10 +124,24 @@ Test(example, has_every_key_with_its_default)
 	}
 }
 
+Test(example, manual_has_every_key)
+{
+	TP_FREE char *text = read_text(MAN_DIR "/torpord.conf.5.scd");
+
+	for (const struct tp_key *key = tp_config_keys; key->section; key++) {
+		TP_FREE char *name = tp_asprintf("*%s*", key->name);
+		TP_FREE char *section = tp_asprintf("\n# [%s", key->section);
+		const char *from = strstr(text, section);
+		const char *to = from ? strstr(from + 1, "\n# ") : NULL;
+		const char *found = from ? strstr(from, name) : NULL;
+		cr_expect(found && to && found < to, "[%s] %s", key->section, key->name);
+	}
+}
+
 /* With the comment signs taken away, all of it is still right. */
 Test(example, commented_keys_are_valid)
 {
-	TP_FREE char *text = read_example();
+	TP_FREE char *text = read_text(TORPORD_CONF);
 
 	for (char *at = text; (at = strchr(at, '\n')); at++) {
 		if (at[1] == '#' && at[2] >= 'a' && at[2] <= 'z' && strstr(at, " = ") &&

@@ -163,6 +163,30 @@ Test(process, command_line)
 	expect_run(1, "/nowhere/a", "--check-config", "--config", conf);
 }
 
+/* Each option of --help is in the manual, and the other way round. */
+Test(process, manual)
+{
+	expect_run(0, "--check-config", "--help", NULL, NULL);
+	TP_FREE char *help = log_text();
+	char *page;
+	size_t len;
+	cr_assert(!tp_read_file(AT_FDCWD, MAN_DIR "/torpord.8.scd", 1 << 20, &page, &len));
+	char *to = strstr(page, "# SIGNALS");
+	cr_assert(to);
+	*to = '\0';
+	int in_manual = 0;
+	for (const char *at = page; (at = strstr(at, "\n*--")); at++) {
+		TP_FREE char *option = tp_strndup(at + 2, strcspn(at + 2, "*"));
+		cr_expect(strstr(help, option), "%s is only in the manual", option);
+		in_manual++;
+	}
+	int in_help = 0;
+	for (const char *at = help; (at = strstr(at, "  --")); at++)
+		in_help++;
+	cr_expect_eq(in_manual, in_help - 1, "%d and %d", in_manual, in_help); /* --usage */
+	free(page);
+}
+
 Test(process, starts_and_ends)
 {
 	struct stat st;
