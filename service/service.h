@@ -28,6 +28,10 @@ struct tp_service;
 
 #define TP_DEFAULT_TENANT "default"
 
+/* In the state directory. */
+#define TP_RECORDS_NAME "records.db"
+#define TP_AUDIT_NAME	"audit.log"
+
 /* Seconds; TP_UNSET: as the next wider setting has it (session, template, tenant, defaults); 0:
  * never. */
 struct tp_timers {
@@ -49,7 +53,7 @@ struct tp_service_config {
 	/* These can be changed while it runs (tp_service_reload). */
 	struct tp_admission_config admission;  /* host_memory 0: 80 % of the host's */
 	struct tp_tenant_limits tenant_limits; /* defaults, for tenants that have no others */
-	unsigned int requests_per_minute;      /* the same; mutating calls */
+	unsigned int requests_per_minute;      /* the same; mutating calls; 0: no bound */
 	struct tp_timers timers;	       /* the widest: nothing unset */
 	struct tp_policy_config policy;	       /* for templates that have no other */
 	struct tp_template_config *templates;
@@ -248,7 +252,10 @@ struct torpor_error *tp_service_actor_of_uid(
 /* Whether there is such a tenant (for JWTs, and the admin's header). NOT_FOUND. */
 struct torpor_error *tp_service_check_tenant(
 	struct tp_service *service, const char *name) TP_MUST_USE;
-/* One mutating request more: LIMIT "rate" if that is too many. A token bucket for each tenant. */
+/*
+ * One mutating request more: LIMIT "rate" if that is too many. A token bucket for each tenant, of a
+ * minute's worth. The admin isn't held up.
+ */
 struct torpor_error *tp_service_rate(
 	struct tp_service *service, const struct tp_actor *actor) TP_MUST_USE;
 
