@@ -24,7 +24,7 @@ static struct torpor_error *collect(void *data, const struct tp_session_row *row
 		tp_reallocarray(recovery->found, recovery->n_found + 1, sizeof(*recovery->found));
 	struct tp_found *found = &recovery->found[recovery->n_found++];
 	*found = (struct tp_found){0};
-	tp_row_copy(row, &found->row);
+	tp_session_row_copy(row, &found->row);
 	return NULL;
 }
 
