@@ -266,7 +266,7 @@ has out "Nothing was removed."
 # --- exec ---
 
 exit_event() { # EXIT_STATUS SIGNAL
-  echo '<chunk event: exit\ndata: {"exit_status":'"$1"',"signal":'"$2"'}\n\n'
+  printf '%s\n' '<chunk event: exit\ndata: {"exit_status":'"$1"',"signal":'"$2"'}\n\n'
   echo '<last'
 }
 run 3 exec demo --env A=1 --cwd /tmp --wake --timeout 1m -- sh -c 'exit 3' <<END
@@ -342,7 +342,7 @@ top_script() {
   echo 'route GET /v1/sessions?limit=200 {"sessions":['"$(session $id small running "$guest"),$(session $other large running "$guest"),$(session pppppppppppppppp resting parked)"'],"next":null}'
   echo "route GET /v1/sessions/$id $(session $id small running ',"guest":{"private_bytes":1048576,"cpu_ms":10}')"
   echo "route GET /v1/sessions/$other $(session $other large running ',"guest":{"private_bytes":9437184,"cpu_ms":10}')"
-  echo 'route-events /v1/events event: pool\ndata: {}\n\n'
+  printf '%s\n' 'route-events /v1/events event: pool\ndata: {}\n\n'
 }
 run 0 top < <(top_script)
 has out "host: 1.0 GiB of 8.0 GiB"

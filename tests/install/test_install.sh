@@ -29,8 +29,9 @@ DESTDIR=$work/stage quietly meson install -C "$work/build" --no-rebuild
 [ ! -e "$prefix" ] || fail "something went past DESTDIR"
 mv "$work/stage$prefix" "$prefix"
 
-for file in bin/torpor libexec/torpor/torpor-exec include/torpor/{call,error,torpor}.h \
-  lib/libtorpor.{a,so} lib/pkgconfig/torpor.pc; do
+for file in bin/torpor libexec/torpor/torpor-exec include/torpor/{call,client,error,torpor}.h \
+  lib/libtorpor{,-client}.{a,so} lib/pkgconfig/torpor{,-client}.pc \
+  share/bash-completion/completions/torpor; do
   [ -s "$prefix/$file" ] || fail "$file is not installed"
 done
 if command -v scdoc >/dev/null; then
@@ -42,17 +43,24 @@ else
   echo "scdoc is not installed, so man pages are NOT CHECKED"
 fi
 
-# --- what the library shows: what the headers declare, and nothing else ---
+# --- what the libraries show: what their headers declare, and nothing else ---
 
-declared=$(sed -nE 's/^[a-z].*\b(torpor_[a-z_]+)\(.*/\1/p' "$prefix"/include/torpor/*.h |
-  grep -v '_fn$' | sort)
-exported=$(nm -D --defined-only "$prefix/lib/libtorpor.so" |
-  awk '$2 != "A" { sub("@.*", "", $3); print $3 }' | sort)
-[ -n "$declared" ] || fail "the headers declare nothing"
-diff <(echo "$declared") <(echo "$exported") || fail "declared (<) is not what is exported (>)"
-foreign=$(nm -g --defined-only "$prefix/lib/libtorpor.a" | awk 'NF == 3 { print $3 }' |
-  grep -vE '^(torpor|tp)_' || true)
-[ -z "$foreign" ] || fail "libtorpor.a has names that aren't its own: $foreign"
+check_exports() { # LIBRARY HEADER...
+  local library=$1 declared exported foreign
+  shift
+  declared=$(cd "$prefix/include/torpor" &&
+    sed -nE 's/^[a-z].*\b(torpor_[a-z_]+)\(.*/\1/p' "$@" | grep -v '_fn$' | sort)
+  exported=$(nm -D --defined-only "$prefix/lib/$library.so" |
+    awk '$2 != "A" { sub("@.*", "", $3); print $3 }' | sort)
+  [ -n "$declared" ] || fail "the headers of $library declare nothing"
+  diff <(echo "$declared") <(echo "$exported") ||
+    fail "$library: declared (<) is not what is exported (>)"
+  foreign=$(nm -g --defined-only "$prefix/lib/$library.a" | awk 'NF == 3 { print $3 }' |
+    grep -vE '^(torpor|tp)_' || true)
+  [ -z "$foreign" ] || fail "$library.a has names that aren't its own: $foreign"
+}
+check_exports libtorpor call.h error.h torpor.h
+check_exports libtorpor-client call.h error.h client.h
 
 # --- torpor, where it is installed now ---
 
@@ -68,18 +76,31 @@ doctor | grep -qF "find torpor-exec at $prefix/libexec/torpor/torpor-exec" ||
   { doctor; fail "torpor used another torpor-exec than the installed one"; }
 mv "$prefix/elsewhere" "$prefix/libexec"
 
-# --- a program from outside ---
+# --- programs from outside, against either kind of either library ---
 
 export PKG_CONFIG_PATH=$prefix/lib/pkgconfig
-pkg-config --exists torpor || fail "pkg-config doesn't find torpor"
-cp "$here/outside.c" "$work"
+cp "$here"/outside*.c "$work"
 cd "$work"
-# shellcheck disable=SC2046 # flags are words
-quietly "${CC:-cc}" -Wall -Wextra -Werror -o shared outside.c $(pkg-config --cflags --libs torpor)
-# shellcheck disable=SC2046
-quietly "${CC:-cc}" -Wall -Wextra -Werror -o static outside.c $(pkg-config --cflags --static \
-  --libs torpor | sed 's/-ltorpor/-l:libtorpor.a/')
-LD_LIBRARY_PATH=$prefix/lib quietly ./shared "$work/outside"
-quietly ./static "$work/outside"
-ldd ./static | grep -q libtorpor && fail "the static program needs the shared library"
+
+use() { # PACKAGE SOURCE ARGUMENT...
+  local package=$1 source=$2
+  shift 2
+  pkg-config --exists "$package" || fail "pkg-config doesn't find $package"
+  # shellcheck disable=SC2046 # flags are words
+  quietly "${CC:-cc}" -Wall -Wextra -Werror -o shared "$source" \
+    $(pkg-config --cflags --libs "$package")
+  # Ours from the archive, what it needs as usual: not all of that can be had as archives.
+  # shellcheck disable=SC2046
+  quietly "${CC:-cc}" -Wall -Wextra -Werror -o static "$source" \
+    $(pkg-config --cflags --libs "$package" | sed -E 's/-l(torpor(-client)?)( |$)/-l:lib\1.a\3/') \
+    $(pkg-config --libs $(pkg-config --print-requires-private "$package" | cut -d' ' -f1)) -pthread
+  LD_LIBRARY_PATH=$prefix/lib quietly ./shared "$@"
+  quietly ./static "$@"
+  ldd ./static | grep -q libtorpor && fail "the static program needs the shared library"
+  return 0
+}
+use torpor outside.c "$work/outside"
+use torpor-client outside_client.c "$work/nobody.sock"
+ldd ./shared | grep -qE 'libsqlite|liburing|libtorpor\.so' &&
+  fail "the client library needs what only the engine uses"
 exit 0
