@@ -139,7 +139,8 @@ void http_on_completed(
 		return;
 	struct http_conn *conn = ex->conn;
 	if (toe != MHD_REQUEST_TERMINATED_COMPLETED_OK)
-		tp_log(TP_LOG_DEBUG, "request %" PRIu64 ": the connection ended before its answer",
+		tp_log(TP_LOG_DEBUG,
+			"request %" PRIu64 ": the connection ended before the answer did",
 			ex->number);
 	http_conn_until(conn, TP_NO_DEADLINE, false); /* as long as a producer takes */
 	exchange_free(ex);
