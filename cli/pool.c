@@ -97,6 +97,7 @@ int cli_pool(struct cli *cli, int argc, char **argv)
 {
 	static const struct cli_command commands[] = {
 		{"show", "what waits, and how well it serves", run_show},
+		{"simulate", "what a policy would have given for a recorded load", cli_pool_simulate},
 		{0},
 	};
 
