@@ -251,6 +251,12 @@ static struct torpor_error *get_stock(
 	TP_TRY(torpor_client_request(
 		host->client, "GET", "/v1/pool", NULL, &b->options->call, NULL, &text));
 	json_t *pool = json_loads(text, 0, NULL);
+	if (json_array_size(json_object_get(pool, "templates")) == 0) {
+		/* The template isn't in use yet: there is more to come. */
+		json_decref(pool);
+		*stock_out = (struct stock){.warm_target = 1};
+		return NULL;
+	}
 	int bad = json_unpack(pool, "{s:[{s:{s:i, s:i, s:i, s:i, s:i}}]}", "templates", "pool",
 		"warm", &stock.warm, "warm_target", &stock.warm_target, "shells", &stock.shells,
 		"shell_target", &stock.shell_target, "starting", &stock.starting);

@@ -20,7 +20,7 @@ compare() { # WHAT HELP MANUAL
 
 # Options of a --help on standard input: "-v", "--state=DIR" ...
 help_options() {
-  sed -nE 's/^ {1,6}((-[a-zA-Z?], )?--[a-z-]+(=[A-Z=]+)?) *.*/\1/p; s/^ {2}(-[a-zA-Z?]( [A-Z]+)?) .*/\1/p' |
+  sed -nE 's/^ {1,6}((-[a-zA-Z?], )?--[a-z-]+(\[?=[A-Z=]+\]?)?) *.*/\1/p; s/^ {2}(-[a-zA-Z?]( [A-Z]+)?) .*/\1/p' |
     sed 's/, /\n/'
 }
 
