@@ -74,6 +74,7 @@ void test_server_start(
 	if (!mkdtemp(server->dir))
 		abort();
 	stub_reset();
+	stub_events = 0;
 	sem_init(&stub_entered, 0, 0);
 	sem_init(&stub_producing, 0, 0);
 	sem_init(&stub_freed, 0, 0);

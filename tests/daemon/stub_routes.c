@@ -11,6 +11,7 @@
 #include "stub_service.h"
 
 sem_t stub_entered, stub_producing, stub_freed;
+_Atomic unsigned int stub_events;
 
 static struct torpor_error *show(struct http_request *req, struct http_reply *reply)
 {
@@ -114,6 +115,7 @@ static void produce(void *data, struct http_stream *stream)
 	for (uint64_t i = 1; i <= plan->n; i++) {
 		if (!http_stream_send(stream, i, "tick", json_pack("{s:s}", "data", text)))
 			return;
+		stub_events++;
 	}
 	if (plan->n == 0) {
 		struct tp_call call = {TP_NO_DEADLINE, http_stream_gone_fd(stream)};

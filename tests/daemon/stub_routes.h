@@ -8,6 +8,7 @@
 #include "daemon/http.h"
 
 /* Posted when a handler is entered that waits, when a producer begins, and when data was freed. */
+extern _Atomic unsigned int stub_events; /* that streams took, so far */
 extern sem_t stub_entered, stub_producing, stub_freed;
 
 #endif

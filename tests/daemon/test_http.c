@@ -382,8 +382,10 @@ Test(bounds, slow_readers_are_ended_and_block_nobody)
 	client_send(fd, "GET /events?n=1000000&size=1000 HTTP/1.1\r\nHost: h\r\n\r\n");
 	sem_wait(&stub_producing);
 	expect_status(ask("GET /open HTTP/1.1\r\nHost: h\r\n\r\n"), 200);
-	/* Nobody reads: the producer waits, the connection is ended, the producer told. */
+	/* Nobody reads: the producer waits, the connection is ended, the producer told. No more was
+	 * taken than the queue and the socket hold. */
 	sem_wait(&stub_freed);
+	cr_assert(stub_events < 8 * 1024, "%u KB were queued", stub_events);
 	test_server_stop(&server);
 }
 
