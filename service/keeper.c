@@ -51,8 +51,6 @@ struct periodic {
 struct tp_keeper {
 	/* Constant after starting. */
 	struct tp_service *service;
-	char *meminfo;
-	char *stalls;
 	int stop_fd; /* readable once it ends */
 	pthread_t looker;
 	pthread_t workers[KEEPER_WORKERS];
@@ -63,6 +61,8 @@ struct tp_keeper {
 	pthread_mutex_t lock;
 	pthread_cond_t look; /* CLOCK_MONOTONIC: there is news, or it is woken */
 	pthread_cond_t work; /* there are chores */
+	char *meminfo;	     /* paths that memory is read from */
+	char *stalls;
 	bool woken;
 	bool stopping;
 	struct news *news; /* newest first */
@@ -100,8 +100,8 @@ struct torpor_error *tp_keeper_new(struct tp_service *service, struct tp_keeper 
 	keeper->service = service;
 	keeper->stop_fd = fd;
 	keeper->chores_end = &keeper->chores;
-	tp_keeper_read_from(keeper, "/proc/meminfo", "/proc/pressure/memory");
 	pthread_mutex_init(&keeper->lock, NULL);
+	tp_keeper_read_from(keeper, "/proc/meminfo", "/proc/pressure/memory");
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&keeper->look, &attr);
@@ -113,10 +113,12 @@ struct torpor_error *tp_keeper_new(struct tp_service *service, struct tp_keeper 
 
 void tp_keeper_read_from(struct tp_keeper *keeper, const char *meminfo, const char *stalls)
 {
+	pthread_mutex_lock(&keeper->lock);
 	free(keeper->meminfo);
 	free(keeper->stalls);
 	keeper->meminfo = tp_strdup(meminfo);
 	keeper->stalls = tp_strdup(stalls);
+	pthread_mutex_unlock(&keeper->lock);
 }
 
 static void free_news(struct news *news)
@@ -351,9 +353,13 @@ static struct torpor_error *read_memory(struct tp_keeper *keeper, struct tp_host
 	TP_FREE char *stalls = NULL;
 	size_t len;
 
-	TP_TRY(tp_read_file(AT_FDCWD, keeper->meminfo, 64 * TP_KIB, &meminfo, &len));
+	pthread_mutex_lock(&keeper->lock);
+	TP_FREE char *meminfo_path = tp_strdup(keeper->meminfo);
+	TP_FREE char *stalls_path = tp_strdup(keeper->stalls);
+	pthread_mutex_unlock(&keeper->lock);
+	TP_TRY(tp_read_file(AT_FDCWD, meminfo_path, 64 * TP_KIB, &meminfo, &len));
 	/* Not every kernel has that; then the other one has to do. */
-	torpor_error_free(tp_read_file(AT_FDCWD, keeper->stalls, 4 * TP_KIB, &stalls, &len));
+	torpor_error_free(tp_read_file(AT_FDCWD, stalls_path, 4 * TP_KIB, &stalls, &len));
 	return tp_memory_parse(meminfo, stalls, memory_out);
 }
 
