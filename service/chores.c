@@ -143,7 +143,6 @@ static enum tp_chore_outcome ping(
 struct due {
 	char id[TP_ID_LEN + 1];
 	char tenant[65];
-	enum tp_parked_due why;
 };
 
 struct scan {
@@ -160,14 +159,12 @@ static struct torpor_error *scan_row(void *data, const struct tp_session_row *ro
 	struct tp_timers timers = tp_timers_of(scan->service, row);
 	uint64_t at;
 
-	enum tp_parked_due why = tp_parked_due(row, &timers, scan->now_ns, &at);
-	if (why == TP_PARKED_STAYS) {
+	if (!tp_parked_due(row, &timers, scan->now_ns, &at)) {
 		scan->next_ns = TP_MIN(scan->next_ns, at);
 		return NULL;
 	}
 	scan->due = tp_reallocarray(scan->due, scan->n + 1, sizeof(*scan->due));
 	struct due *due = &scan->due[scan->n++];
-	due->why = why;
 	snprintf(due->id, sizeof(due->id), "%s", row->id);
 	snprintf(due->tenant, sizeof(due->tenant), "%s", row->tenant);
 	return NULL;
@@ -188,8 +185,8 @@ void tp_chore_parked(struct tp_service *service, int cancel_fd, uint64_t *next_n
 	}
 	for (size_t i = 0; i < scan.n && !over; i++) {
 		const struct due *due = &scan.due[i];
-		const char *why = due->why == TP_PARKED_EXPIRED ? "ttl" : "retention";
-		if (destroy(service, due->tenant, due->id, why, cancel_fd) == TP_CHORE_FAILED)
+		if (destroy(service, due->tenant, due->id, "retention", cancel_fd) ==
+			TP_CHORE_FAILED)
 			scan.next_ns = TP_MIN(scan.next_ns, scan.now_ns + 60 * TP_NSEC_PER_SEC);
 		over = tp_call_check(&call, "look at", "parked sessions");
 	}

@@ -85,7 +85,7 @@ static uint64_t ping_at(
 enum tp_due tp_kept_due(struct tp_kept *kept, const struct tp_live_brief *brief,
 	const struct tp_keep_time *time, uint64_t *wait_ns_out)
 {
-	uint64_t expires = brief->ttl_s > 0 ? brief->created_ns + seconds(brief->ttl_s) : NEVER;
+	uint64_t expires = brief->ttl_s > 0 ? brief->started_ns + seconds(brief->ttl_s) : NEVER;
 	uint64_t measure = measure_at(kept, brief);
 	uint64_t ping = ping_at(kept, brief, time);
 
@@ -137,19 +137,12 @@ void tp_kept_done(struct tp_kept *kept, bool failed, uint64_t mono_ns)
 
 /* --- without process --- */
 
-enum tp_parked_due tp_parked_due(const struct tp_session_row *row, const struct tp_timers *timers,
+bool tp_parked_due(const struct tp_session_row *row, const struct tp_timers *timers,
 	uint64_t real_ns, uint64_t *at_ns_out)
 {
-	bool parked = strcmp(row->state, "parked") == 0;
-	uint64_t expires = timers->ttl_s > 0 ? row->created_ns + seconds(timers->ttl_s) : NEVER;
-	uint64_t removed = parked && timers->retention_s > 0
-				   ? row->changed_ns + seconds(timers->retention_s)
-				   : NEVER;
-
-	*at_ns_out = TP_MIN(expires, removed);
-	if (real_ns < *at_ns_out)
-		return TP_PARKED_STAYS;
-	return real_ns >= expires ? TP_PARKED_EXPIRED : TP_PARKED_RETAINED;
+	*at_ns_out =
+		timers->retention_s > 0 ? row->changed_ns + seconds(timers->retention_s) : NEVER;
+	return real_ns >= *at_ns_out;
 }
 
 /* --- memory --- */

@@ -55,14 +55,11 @@ void tp_kept_done(struct tp_kept *kept, bool failed, uint64_t mono_ns);
 
 /* --- sessions without process --- */
 
-enum tp_parked_due {
-	TP_PARKED_STAYS,
-	TP_PARKED_EXPIRED,
-	TP_PARKED_RETAINED, /* for as long as its image is to be kept */
-};
-
-/* TIMERS as they hold; *AT_NS_OUT is when something will be due (CLOCK_REALTIME), or UINT64_MAX. */
-enum tp_parked_due tp_parked_due(const struct tp_session_row *row, const struct tp_timers *timers,
+/*
+ * Whether a parked session, or one in error, has been kept for long enough. TIMERS as they hold;
+ * *AT_NS_OUT is when that is (CLOCK_REALTIME), or UINT64_MAX.
+ */
+bool tp_parked_due(const struct tp_session_row *row, const struct tp_timers *timers,
 	uint64_t real_ns, uint64_t *at_ns_out);
 
 /* --- memory --- */

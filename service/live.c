@@ -267,9 +267,13 @@ struct tp_live *tp_live_new(struct tp_service *service, const char *tenant)
 void tp_live_adopt(struct tp_service *service, struct tp_session_row *row,
 	struct torpor_session *core, enum tp_state state)
 {
+	TP_JSON json_t *info = tp_row_json(row->info);
+	json_int_t started_ns = json_integer_value(json_object_get(info, "started_ns"));
+
 	pthread_mutex_lock(&service->lock);
 	struct tp_live *live = insert(service, row->id, row->tenant, row->created_ns, state);
 	live->active_ns = row->active_ns;
+	live->started_ns = started_ns > 0 ? (uint64_t)started_ns : row->created_ns;
 	live->recorded = true;
 	live->row = *row;
 	*row = (struct tp_session_row){0};
@@ -420,6 +424,7 @@ void tp_live_attach(struct tp_service *service, struct tp_live *live, struct tor
 	assert(owned(live) && !live->core);
 	live->core = core;
 	live->lost = false;
+	live->started_ns = tp_realtime_ns();
 	pthread_mutex_unlock(&service->lock);
 }
 
@@ -501,7 +506,7 @@ static void brief_of(
 	brief->state = live->state;
 	brief->pid = shown_pid(live);
 	brief->active_ns = live->active_ns;
-	brief->created_ns = live->created_ns;
+	brief->started_ns = live->started_ns;
 	brief->execs = live->execs;
 	brief->lost = live->lost;
 	brief->has_image = live->row.park_uuid;

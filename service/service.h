@@ -35,7 +35,7 @@ struct tp_service;
 /* Seconds; TP_UNSET: as the next wider setting has it (session, template, tenant, defaults); 0:
  * never. */
 struct tp_timers {
-	int64_t ttl_s;	     /* from creation to the end */
+	int64_t ttl_s;	     /* from its start, or last resume, to the end */
 	int64_t idle_s;	     /* without use, to parking */
 	int64_t retention_s; /* of parked ones, to the end */
 };

@@ -57,8 +57,9 @@ struct tp_live {
 	unsigned int execs;		/* under way: it isn't idle */
 	uint64_t execs_total;		/* since it is live */
 	uint64_t active_ns;		/* CLOCK_REALTIME: its tenant last asked for something */
-	struct torpor_cancel *cancel;	/* of the park that is under way, until it is durable */
-	bool lost;			/* its guest has ended by itself: to be dealt with */
+	uint64_t started_ns; /* CLOCK_REALTIME: it got its process (not: its guest rebooted) */
+	struct torpor_cancel *cancel; /* of the park that is under way, until it is durable */
+	bool lost;		      /* its guest has ended by itself: to be dealt with */
 
 	/* Written by the operation that is under way, under the lock. */
 	struct torpor_session *core; /* NULL without process */
@@ -184,7 +185,7 @@ struct tp_live_brief {
 	enum tp_state state;
 	int pid;
 	uint64_t active_ns;
-	uint64_t created_ns;
+	uint64_t started_ns;   /* as in struct tp_live */
 	int64_t ttl_s, idle_s; /* as they hold: nothing unset */
 	unsigned int execs;
 	bool lost;

@@ -51,6 +51,7 @@ static void describe_running(struct tp_session_row *row, char *handover)
 	json_t *info = tp_row_json(row->info);
 	uint64_t now = tp_realtime_ns();
 
+	json_object_set_new(info, "started_ns", json_integer((json_int_t)now));
 	json_object_set_new(info, "since_ns", json_integer((json_int_t)now));
 	tp_row_set_json(&row->info, info);
 	free(row->handover);

@@ -104,6 +104,7 @@ json_t *tp_checkpoint_timing(const struct torpor_park_report *report, uint64_t t
 struct facts {
 	enum tp_state state;
 	uint64_t active_ns;
+	uint64_t started_ns; /* 0 without a process */
 	unsigned int execs;
 	bool process;
 	struct torpor_session_info info; /* with a process; private_bytes only in full */
@@ -124,6 +125,7 @@ static struct facts facts_of_live(const struct tp_live *live)
 	struct facts facts = {
 		.state = live->state,
 		.active_ns = live->active_ns,
+		.started_ns = live->core ? live->started_ns : 0,
 		.execs = live->execs,
 		.process = live->core,
 	};
@@ -205,17 +207,18 @@ static json_t *view_timers(
 {
 	struct tp_timers timers = tp_timers_of(service, row);
 	bool idle = facts->state == TP_STATE_RUNNING && facts->execs == 0;
-	bool parked = facts->state == TP_STATE_PARKED;
+	bool kept = facts->state == TP_STATE_PARKED || facts->state == TP_STATE_ERROR;
 	json_t *view = json_object();
 
 	json_object_set_new(view, "ttl_s", json_integer(timers.ttl_s));
 	json_object_set_new(view, "idle_s", json_integer(timers.idle_s));
 	json_object_set_new(view, "retention_s", json_integer(timers.retention_s));
-	json_object_set_new(view, "expires", later(row->created_ns, timers.ttl_s));
+	json_object_set_new(view, "expires",
+		facts->started_ns ? later(facts->started_ns, timers.ttl_s) : json_null());
 	json_object_set_new(
 		view, "parks_at", idle ? later(facts->active_ns, timers.idle_s) : json_null());
 	json_object_set_new(view, "removed_at",
-		parked ? later(row->changed_ns, timers.retention_s) : json_null());
+		kept ? later(row->changed_ns, timers.retention_s) : json_null());
 	return view;
 }
 
