@@ -17,7 +17,7 @@
 /* Bytes a second: no limit in effect (the default is 128 MiB/s). */
 #define BANDWIDTH_MAX (INT64_C(1) << 40)
 
-#define CANCEL_TIMEOUT_NS TP_NSEC_PER_SEC
+#define CANCEL_TIMEOUT_NS (5 * TP_NSEC_PER_SEC)
 
 /* A command without result or descriptor. Takes ARGS. */
 static struct torpor_error *run(
@@ -248,6 +248,47 @@ static struct torpor_error *start(
 	return run(guest, command, json_pack("{s:s}", "uri", "fd:" FD_NAME), call);
 }
 
+/* Whether ERR says that the call was over before the answer came. */
+static bool is_over(const struct torpor_error *err)
+{
+	return err && (torpor_error_code(err) == TORPOR_E_TIMEOUT ||
+			      torpor_error_code(err) == TORPOR_E_CANCELLED);
+}
+
+static struct torpor_error *cancel_migration(struct tp_guest *guest, const struct tp_call *call)
+{
+	static const char *const migration[] = {"MIGRATION", NULL};
+
+	TP_TRY(run(guest, "migrate_cancel", NULL, call));
+	for (;;) {
+		TP_QMP_EVENT struct tp_qmp_event event = {0};
+		TP_TRY(tp_guest_wait_event(guest, migration, call, &event));
+		const char *status = json_string_value(json_object_get(event.data, "status"));
+		if (status && (strcmp(status, "completed") == 0 || strcmp(status, "failed") == 0 ||
+				      strcmp(status, "cancelled") == 0))
+			return await_postmigrate(guest, call);
+	}
+}
+
+/*
+ * Whether it is under way is asked for, since its beginning or end may not have been heard. What is
+ * said from then on is, so no end of it is missed.
+ */
+struct torpor_error *tp_guest_migrate_cancel(struct tp_guest *guest, const struct tp_call *call)
+{
+	static const char *const under_way[] = {
+		"setup", "active", "pre-switchover", "device", "cancelling"};
+	json_t *info;
+	bool is = false;
+
+	TP_TRY(tp_guest_execute(guest, "query-migrate", NULL, -1, call, &info));
+	const char *status = json_string_value(json_object_get(info, "status"));
+	for (size_t i = 0; status && i < TP_ARRAY_LEN(under_way); i++)
+		is = is || strcmp(status, under_way[i]) == 0;
+	json_decref(info);
+	return is ? cancel_migration(guest, call) : await_postmigrate(guest, call);
+}
+
 /*
  * A guest that a migration left stopped can't be migrated again before it has run (QEMU:
  * migration/migration.c, migrate_prepare), so it does, for a moment.
@@ -266,32 +307,23 @@ static struct torpor_error *leave_postmigrate(struct tp_guest *guest, const stru
 struct torpor_error *tp_guest_migrate_start(
 	struct tp_guest *guest, int fd, bool ignore_shared, const struct tp_call *call)
 {
+	struct tp_call soon = tp_call_within(CANCEL_TIMEOUT_NS);
+
 	TP_TRY(leave_postmigrate(guest, call));
 	TP_TRY(run(guest, "migrate-set-parameters",
 		json_pack("{s:I}", "max-bandwidth", (json_int_t)BANDWIDTH_MAX), call));
 	TP_TRY(prepare(guest, fd, ignore_shared, call));
-	return start(guest, "migrate", call);
+	struct torpor_error *err = start(guest, "migrate", call);
+	/* Without its reply: it may be carried out all the same, and would stop the guest later. */
+	if (is_over(err))
+		return tp_error_first(err, tp_guest_migrate_cancel(guest, &soon));
+	return err;
 }
 
 struct torpor_error *tp_guest_migrate_wait(struct tp_guest *guest, const struct tp_call *call)
 {
 	TP_TRY(await_completion(guest, "save the state of", call));
 	return await_postmigrate(guest, call);
-}
-
-struct torpor_error *tp_guest_migrate_cancel(struct tp_guest *guest, const struct tp_call *call)
-{
-	static const char *const migration[] = {"MIGRATION", NULL};
-
-	TP_TRY(run(guest, "migrate_cancel", NULL, call));
-	for (;;) {
-		TP_QMP_EVENT struct tp_qmp_event event = {0};
-		TP_TRY(tp_guest_wait_event(guest, migration, call, &event));
-		const char *status = json_string_value(json_object_get(event.data, "status"));
-		if (status && (strcmp(status, "completed") == 0 || strcmp(status, "failed") == 0 ||
-				      strcmp(status, "cancelled") == 0))
-			return await_postmigrate(guest, call);
-	}
 }
 
 struct torpor_error *tp_guest_migrate_to_fd(
@@ -301,8 +333,7 @@ struct torpor_error *tp_guest_migrate_to_fd(
 
 	TP_TRY(tp_guest_migrate_start(guest, fd, ignore_shared, call));
 	struct torpor_error *err = tp_guest_migrate_wait(guest, call);
-	if (err && (torpor_error_code(err) == TORPOR_E_TIMEOUT ||
-			   torpor_error_code(err) == TORPOR_E_CANCELLED))
+	if (is_over(err))
 		return tp_error_first(err, tp_guest_migrate_cancel(guest, &soon));
 	return err;
 }
@@ -332,25 +363,6 @@ struct torpor_error *tp_guest_load_from_fd(
 }
 
 /* ---- taking over ---- */
-
-/*
- * A migration whose reader is gone fails by itself, but that may take QEMU a moment, and one to a
- * file goes on. What is said of it from now on is heard here, so no end of it is missed.
- */
-static struct torpor_error *end_migration(struct tp_guest *guest, const struct tp_call *call)
-{
-	static const char *const under_way[] = {
-		"setup", "active", "pre-switchover", "device", "cancelling"};
-	json_t *info;
-	bool is = false;
-
-	TP_TRY(tp_guest_execute(guest, "query-migrate", NULL, -1, call, &info));
-	const char *status = json_string_value(json_object_get(info, "status"));
-	for (size_t i = 0; status && i < TP_ARRAY_LEN(under_way); i++)
-		is = is || strcmp(status, under_way[i]) == 0;
-	json_decref(info);
-	return is ? tp_guest_migrate_cancel(guest, call) : await_postmigrate(guest, call);
-}
 
 /*
  * Sets of descriptors outlive the connection that made them. They are removed, and since QEMU does
@@ -402,7 +414,7 @@ struct torpor_error *tp_guest_take_over(
 	*found_out = found_in(before);
 	if (*found_out == TP_GUEST_EMPTY)
 		return NULL;
-	TP_TRY(end_migration(guest, call));
+	TP_TRY(tp_guest_migrate_cancel(guest, call));
 	TP_TRY(forget_sets(guest, call));
 	TP_TRY(tp_guest_query_status(guest, call, &status));
 	*found_out = found_in(status);

@@ -60,7 +60,8 @@ struct torpor_error *tp_guest_migrate_to_fd(
 /*
  * The same in pieces, for a stream that is read while it is written: between start and wait the
  * caller reads the other end, which sees an end of file once all is sent (or QEMU gave up). Cancel
- * ends a migration early, however far it is; the guest can be continued then.
+ * ends a migration early, however far it is, and also if there is none; the guest can be continued
+ * then. A start that fails leaves none behind.
  */
 struct torpor_error *tp_guest_migrate_start(
 	struct tp_guest *guest, int fd, bool ignore_shared, const struct tp_call *call) TP_MUST_USE;
