@@ -193,6 +193,8 @@ static struct torpor_error *read_reply(
 
 /* ---- commands ---- */
 
+#define SEND_PATIENCE (5 * TP_NSEC_PER_SEC)
+
 /* The first bytes of a line, with a descriptor; how many were sent, or -1. */
 static ssize_t send_with_fd(int fd, const char *text, size_t len, int pass_fd)
 {
@@ -232,12 +234,15 @@ static struct torpor_error *write_line(
 }
 
 /*
- * Sends one command. A peer that has closed is not reported here: what it said before is still
- * to be read, and its end is found there.
+ * Sends one command: whole, whatever becomes of the call meanwhile, since half of one would cost
+ * the connection, and with it all control of the guest. There is always room for one, so that this
+ * doesn't block with a QEMU that is well. A peer that has closed is not reported here: what it said
+ * before is still to be read, and its end is found there.
  */
-static struct torpor_error *send_command(struct tp_qmp *qmp, const char *command, json_t *args,
-	int pass_fd, const struct tp_call *call)
+static struct torpor_error *send_command(
+	struct tp_qmp *qmp, const char *command, json_t *args, int pass_fd)
 {
+	struct tp_call whole = tp_call_within(SEND_PATIENCE);
 	json_t *request = json_pack(
 		"{s:s, s:I, s:o*}", "execute", command, "id", ++qmp->last_id, "arguments", args);
 	assert(request);
@@ -247,7 +252,7 @@ static struct torpor_error *send_command(struct tp_qmp *qmp, const char *command
 	size_t len = strlen(text);
 	text[len] = '\n'; /* in the NUL's place: the length is passed along */
 
-	struct torpor_error *err = write_line(qmp, text, len + 1, pass_fd, call);
+	struct torpor_error *err = write_line(qmp, text, len + 1, pass_fd, &whole);
 	if (!err)
 		return NULL;
 	if (torpor_error_errno(err) == EPIPE || torpor_error_errno(err) == ECONNRESET) {
@@ -310,7 +315,7 @@ static struct torpor_error *execute(struct tp_qmp *qmp, const char *command, jso
 		json_decref(args);
 		return err;
 	}
-	TP_TRY(send_command(qmp, command, args, pass_fd, call));
+	TP_TRY(send_command(qmp, command, args, pass_fd));
 	TP_TRY(await_reply(qmp, command, call, &reply));
 	json_t *error = json_object_get(reply, "error");
 	json_t *result = json_object_get(reply, "return");
