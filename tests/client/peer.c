@@ -232,6 +232,9 @@ static void stay_mute(struct peer *peer)
 {
 	char byte;
 
+	/* Sending may have met the end before. */
+	if (peer->links[peer->link] < 0)
+		return;
 	ssize_t n = recv(peer->links[peer->link], &byte, 1, 0);
 	if (n > 0 || (n < 0 && errno != ECONNRESET))
 		fail(peer, "the other end didn't close the connection");
@@ -444,6 +447,8 @@ static void play(struct peer *peer)
 			(const char *)peer->head.data);
 	for (int i = 0; i < PEER_LINKS; i++)
 		drop(peer, i);
+	/* Whoever still calls is to fail, not to wait. */
+	shutdown(peer->listen_fd, SHUT_RDWR);
 }
 
 static void *play_thread(void *data)

@@ -3,8 +3,10 @@
 #include <criterion/criterion.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/call.h"
 #include "support.h"
@@ -256,13 +258,31 @@ Test(errors, torpord_is_told_the_bound)
 struct cancelling {
 	struct peer *peer;
 	struct torpor_cancel *cancel;
+	pid_t waiter;
 };
+
+/* Whether that thread of this process sleeps (proc(5), task/TID/stat). */
+static bool is_asleep(pid_t tid)
+{
+	char path[64];
+	char text[256] = "";
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)tid);
+	FILE *f = fopen(path, "re");
+	cr_assert_not_null(f);
+	cr_assert_not_null(fgets(text, sizeof(text), f));
+	fclose(f);
+	return strstr(text, ") S ");
+}
 
 static void *cancel_when_signalled(void *data)
 {
 	struct cancelling *cancelling = data;
 
 	peer_wait_signal(cancelling->peer);
+	/* It has sent its request, so there is nothing but the answer that it can sleep for. */
+	while (!is_asleep(cancelling->waiter))
+		sched_yield();
 	torpor_cancel_trigger(cancelling->cancel);
 	return NULL;
 }
@@ -275,9 +295,12 @@ Test(errors, a_cancellation)
 
 	ct_ok(torpor_cancel_new(&cancel));
 	struct torpor_call call = {.timeout_ns = UINT64_MAX, .cancel = cancel};
+	/* On a kept connection, where no timer of curl's ends the wait by chance. */
 	struct torpor_client *client =
-		ct_open(&peer, "> POST /v1/sessions/" K3 "/park\n<signal\n<mute\n");
-	struct cancelling cancelling = {.peer = &peer, .cancel = cancel};
+		ct_open(&peer, "> GET /v1/self\n< 200 application/json\n<b {}\n"
+			       "> POST /v1/sessions/" K3 "/park\n>same\n<signal\n<mute\n");
+	struct cancelling cancelling = {.peer = &peer, .cancel = cancel, .waiter = gettid()};
+	ct_ok(ask(client, NULL));
 	cr_assert_eq(pthread_create(&thread, NULL, cancel_when_signalled, &cancelling), 0);
 	ct_fails(change(client, &call), TORPOR_E_CANCELLED, "cancelled");
 	pthread_join(thread, NULL);
