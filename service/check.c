@@ -168,3 +168,22 @@ struct torpor_error *tp_parse_limits(const json_t *json, struct tp_limits *limit
 	*limits_out = limits;
 	return NULL;
 }
+
+static struct torpor_error *check_not_called(void *data, const struct tp_session_row *row)
+{
+	const char *name = data;
+
+	if (strcmp(row->name, name) != 0)
+		return NULL;
+	return tp_error_hint(tp_error(TORPOR_E_EXISTS, "create session", name,
+				     "session %s has that name", row->id),
+		"Choose another name, or destroy that one.");
+}
+
+struct torpor_error *tp_check_name_free(
+	struct tp_service *service, const char *tenant, const char *name)
+{
+	struct tp_session_filter filter = {.tenant = tenant, .match = name};
+
+	return tp_records_sessions(service->records, &filter, check_not_called, (void *)name);
+}

@@ -166,6 +166,9 @@ static struct torpor_error *find_template(struct creating *creating)
 	TP_TRY(check_spec(creating->spec));
 	TP_TRY(tp_op_check_accepting(creating->starting.service));
 	TP_TRY(tp_fault_check("create.begin"));
+	if (creating->spec->name)
+		TP_TRY(tp_check_name_free(creating->starting.service, creating->op->actor->tenant,
+			creating->spec->name));
 	TP_TRY(tp_template_use(creating->starting.service, creating->spec->template_name,
 		creating->call, &creating->tmpl));
 	return torpor_template_info(creating->tmpl, &creating->info);

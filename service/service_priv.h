@@ -328,6 +328,12 @@ static inline void tp_json_decref_cleanup_(json_t **json)
 /* --- check.c: what tenants send --- */
 
 struct torpor_error *tp_check_name(const char *what, const char *name) TP_MUST_USE;
+/*
+ * EXISTS if a session of TENANT is recorded under NAME. Only spares the work: two that come at once
+ * are told apart by the commit.
+ */
+struct torpor_error *tp_check_name_free(
+	struct tp_service *service, const char *tenant, const char *name) TP_MUST_USE;
 struct torpor_error *tp_check_timers(const struct tp_timers *timers) TP_MUST_USE;
 struct torpor_error *tp_check_labels(const json_t *labels) TP_MUST_USE;
 struct torpor_error *tp_check_env(const json_t *env) TP_MUST_USE;

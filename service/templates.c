@@ -18,6 +18,9 @@
 #include "pool/turn.h"
 #include "service/service_priv.h"
 
+/* Where all templates are taken into use, their bases may have 1/2 of the host's memory. */
+#define ALL_BASES_SHARE 2
+
 struct entry {
 	/* Constant. */
 	struct entry *next;
@@ -130,9 +133,19 @@ static struct tp_policy_config policy_of(struct tp_templates *templates, const c
 	return policy;
 }
 
-static bool has_stock(const struct tp_template_config *config)
+static bool has_stock(const struct tp_policy_config *policy)
 {
-	return config && (config->policy.warm_min > 0 || config->policy.shells_min > 0);
+	return policy->warm_min > 0 || policy->shells_min > 0;
+}
+
+/* Under the lock: whether guests of it are to wait all the time. */
+static bool keeps_stock(const struct tp_templates *templates, const char *name)
+{
+	const struct tp_template_config *config = config_of(templates, name);
+
+	if (config)
+		return has_stock(&config->policy);
+	return templates->n_configs == 0 && has_stock(&templates->policy);
 }
 
 /* --- configuration --- */
@@ -358,7 +371,7 @@ static char *next_unused(struct tp_templates *templates, size_t *index_inout)
 	while (!name && *index_inout < templates->n_configs) {
 		const struct tp_template_config *config = &templates->configs[(*index_inout)++];
 		const struct entry *entry = find(templates, config->name);
-		if (has_stock(config) && !(entry && entry->tmpl))
+		if (has_stock(&config->policy) && !(entry && entry->tmpl))
 			name = tp_strdup(config->name);
 	}
 	pthread_mutex_unlock(&templates->lock);
@@ -379,6 +392,45 @@ static void prepare_configured(struct tp_service *service, const struct tp_call 
 		torpor_error_free(err);
 		torpor_template_close(tmpl);
 	}
+}
+
+static int by_memory(const void *a, const void *b)
+{
+	uint64_t x = ((const struct torpor_template_info *)a)->memory;
+	uint64_t y = ((const struct torpor_template_info *)b)->memory;
+
+	return (x > y) - (x < y);
+}
+
+/* Nothing is said about any template: all that are stored, as long as there is room for the bases.
+ */
+static struct torpor_error *prepare_all(struct tp_service *service, const struct tp_call *call)
+{
+	struct torpor_template_info *infos;
+	struct tp_admission_view view;
+	size_t n;
+
+	TP_TRY(torpor_template_list(service->engine, &infos, &n));
+	if (n > 0)
+		qsort(infos, n, sizeof(*infos), by_memory);
+	for (size_t i = 0; i < n; i++) {
+		struct torpor_template *tmpl = NULL;
+		tp_admission_view(service->admission, &view);
+		if (view.bases + infos[i].memory > view.host_memory / ALL_BASES_SHARE)
+			break;
+		tp_error_log(tp_template_use(service, infos[i].name, call, &tmpl));
+		torpor_template_close(tmpl);
+	}
+	free(infos);
+	return NULL;
+}
+
+static bool all_keep_stock(struct tp_templates *templates)
+{
+	pthread_mutex_lock(&templates->lock);
+	bool all = templates->n_configs == 0 && has_stock(&templates->policy);
+	pthread_mutex_unlock(&templates->lock);
+	return all;
 }
 
 /* Those of sessions that were taken over: their bases are there already. */
@@ -403,6 +455,8 @@ void tp_templates_prepare(struct tp_service *service, const struct tp_call *call
 {
 	prepare_configured(service, call);
 	prepare_for_sessions(service, call);
+	if (all_keep_stock(service->templates))
+		tp_error_log(prepare_all(service, call));
 }
 
 char *tp_templates_missing(struct tp_service *service)
@@ -451,7 +505,7 @@ static struct torpor_template *take_idle(
 	bool needed = has_sessions(service, entry->name);
 
 	pthread_mutex_lock(&templates->lock);
-	if (needed || has_stock(config_of(templates, entry->name)))
+	if (needed || keeps_stock(templates, entry->name))
 		entry->used_ns = TP_MAX(entry->used_ns, now_ns);
 	if (entry->tmpl && now_ns > entry->used_ns + TP_TEMPLATE_IDLE_NS)
 		tmpl = TP_TAKE(entry->tmpl);
