@@ -270,6 +270,17 @@ static void note_failure(
 	pthread_mutex_unlock(&templates->lock);
 }
 
+/* The same where there is no such template, if there is an entry nevertheless. */
+static void note_missing(
+	struct tp_templates *templates, const char *name, const struct torpor_error *err)
+{
+	pthread_mutex_lock(&templates->lock);
+	struct entry *entry = find(templates, name);
+	pthread_mutex_unlock(&templates->lock);
+	if (entry)
+		note_failure(templates, entry, err);
+}
+
 /* By the entry's turn: TMPL is the entry's handle from now on; the one that was is let go. */
 static void put_to_use(
 	struct tp_service *service, struct entry *entry, struct torpor_template *tmpl)
@@ -328,11 +339,15 @@ struct torpor_error *tp_template_use(struct tp_service *service, const char *nam
 		*tmpl_out = tmpl;
 		return NULL;
 	}
-	/* Entries are for templates that there are: names cost nothing. */
-	TP_TRY(torpor_template_lookup(service->engine, name, &info));
+	/* Entries are for templates that there are, or should be: other names cost nothing. */
+	struct torpor_error *err = torpor_template_lookup(service->engine, name, &info);
+	if (err) {
+		note_missing(templates, name, err);
+		return err;
+	}
 	TP_TRY(get_entry(templates, name, &entry));
 	TP_TRY(tp_turn_take(entry->turn, call, name));
-	struct torpor_error *err = open_entry(service, entry, tmpl_out);
+	err = open_entry(service, entry, tmpl_out);
 	tp_turn_give(entry->turn);
 	note_failure(templates, entry, err);
 	if (!err)
@@ -385,10 +400,13 @@ static void prepare_configured(struct tp_service *service, const struct tp_call 
 	for (;;) {
 		TP_FREE char *name = next_unused(service->templates, &index);
 		struct torpor_template *tmpl = NULL;
+		struct entry *entry;
 		if (!name)
 			return;
 		/* Why it failed is shown by tp_templates_missing, as long as it is so. */
-		struct torpor_error *err = tp_template_use(service, name, call, &tmpl);
+		struct torpor_error *err = get_entry(service->templates, name, &entry);
+		if (!err)
+			err = tp_template_use(service, name, call, &tmpl);
 		torpor_error_free(err);
 		torpor_template_close(tmpl);
 	}

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -318,8 +319,18 @@ static void end(pid_t pid)
 	kill(pid, SIGKILL);
 }
 
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
 void serving_clean_up(void)
 {
-	if (dir[0])
-		each_guest(dir, end);
+	if (!dir[0])
+		return;
+	each_guest(dir, end);
+	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }

@@ -55,7 +55,7 @@ void serving_tell(struct tp_service *service, const char *id);
 
 /* Whether there is such a process and it hasn't ended (a zombie has). */
 bool serving_runs(int pid);
-/* Ends guests that a failed test has left in its directory: for .fini. */
+/* Ends guests that a failed test has left, and removes its directory: for .fini. */
 void serving_clean_up(void);
 /* Guests in DIR's run directory that run. */
 unsigned int serving_guests(const char *dir);
