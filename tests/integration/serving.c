@@ -102,6 +102,17 @@ void serving_end(struct tp_service *service)
 	cr_assert_eq(serving_guests(dir), 0, "guests are left");
 }
 
+const char *serving_keep_id(json_t *view)
+{
+	static char ids[64][TP_ID_LEN + 1];
+	static unsigned int next;
+	char *id = ids[next++ % TP_ARRAY_LEN(ids)];
+
+	snprintf(id, sizeof(ids[0]), "%s", json_string_value(json_object_get(view, "id")));
+	json_decref(view);
+	return id;
+}
+
 const char *serving_create(struct tp_service *service, const char *name)
 {
 	struct tp_create_spec spec = {.template_name = IT_TEMPLATE,
@@ -111,9 +122,7 @@ const char *serving_create(struct tp_service *service, const char *name)
 	json_t *view;
 
 	it_ok(tp_service_create(service, &serving_actor, &spec, &call, &view));
-	const char *id = tp_strdup(json_string_value(json_object_get(view, "id")));
-	json_decref(view);
-	return id;
+	return serving_keep_id(view);
 }
 
 json_t *serving_get(struct tp_service *service, const char *id)

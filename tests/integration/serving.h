@@ -23,7 +23,9 @@ extern struct tp_actor serving_actor; /* the tenant "default" */
 struct tp_service *serving_open(const char *dir);
 /* Destroys its sessions, so that no guest is left, and closes it. */
 void serving_end(struct tp_service *service);
-/* The id of a new session; valid as long as the process. */
+/* The id in VIEW, which is taken; valid until 64 more were kept. */
+const char *serving_keep_id(json_t *view);
+/* The id of a new session, kept in that way. */
 const char *serving_create(struct tp_service *service, const char *name);
 json_t *serving_get(struct tp_service *service, const char *id);
 void serving_park(struct tp_service *service, const char *id);

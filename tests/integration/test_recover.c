@@ -372,9 +372,7 @@ static const char *create_with(
 	json_t *view;
 
 	it_ok(tp_service_create(service, &serving_actor, &spec, &call, &view));
-	const char *id = tp_strdup(json_string_value(json_object_get(view, "id")));
-	json_decref(view);
-	return id;
+	return serving_keep_id(view);
 }
 
 Test(keeper, timers_park_and_destroy)
