@@ -103,10 +103,68 @@ static int run_ls(struct cli *cli, int argc, char **argv)
 	return status;
 }
 
+/* --- verify --- */
+
+static error_t parse_verify(int key, char *arg, struct argp_state *state)
+{
+	switch (key) {
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = state->input;
+		return 0;
+	case ARGP_KEY_ARG:
+		argp_error(state, "\"%s\" is one argument too many", arg);
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static void print_report(const struct cli *cli, const struct torpor_audit_report *report)
+{
+	if (cli->json) {
+		cli_print_json(json_pack("{s:b, s:I, s:I, s:I, s:I, s:b, s:s, s:s}", "sound", 1,
+			"entries", (json_int_t)report->entries, "last_seq",
+			(json_int_t)report->last_seq, "gaps", (json_int_t)report->gaps, "lost",
+			(json_int_t)report->lost, "against_records", (int)report->against_records,
+			"first_time", report->first_time, "last_time", report->last_time));
+		return;
+	}
+	printf("The audit log is sound: %ju entries, up to number %ju", (uintmax_t)report->entries,
+		(uintmax_t)report->last_seq);
+	if (report->entries > 0)
+		printf(", from %s to %s", report->first_time, report->last_time);
+	puts(".");
+	if (report->gaps > 0)
+		printf("In %ju places it says that entries are missing, %ju in all.\n",
+			(uintmax_t)report->gaps, (uintmax_t)report->lost);
+	if (!report->against_records)
+		puts("Whether something was cut off its end can't be seen while torpord runs, or "
+		     "without its records.");
+}
+
+static int run_verify(struct cli *cli, int argc, char **argv)
+{
+	static const struct argp argp = {
+		.parser = parse_verify,
+		.doc = "Reads the audit log in the state directory from end to end, and finds any "
+		       "line that was changed, removed, added or moved. Against a log that was cut "
+		       "it compares the records, unless torpord has them in use.",
+		.children = cli_common,
+	};
+	struct torpor_audit_report report;
+
+	argp_parse(&argp, argc, argv, 0, NULL, cli);
+	struct torpor_error *err = torpor_audit_verify(cli->state_dir, &report);
+	if (!err)
+		print_report(cli, &report);
+	return cli_finish(cli, err);
+}
+
 int cli_audit(struct cli *cli, int argc, char **argv)
 {
 	static const struct cli_command commands[] = {
 		{"ls", "list what was done", run_ls},
+		{"verify", "find what was changed, cut or moved", run_verify},
 		{0},
 	};
 

@@ -39,7 +39,7 @@ static void set_log(const struct torpor_engine_options *options)
 
 /* --- The state directory --- */
 
-static char *default_state_dir(void)
+char *tp_default_state_dir(void)
 {
 	const char *xdg = getenv("XDG_STATE_HOME");
 	const char *home = getenv("HOME");
@@ -140,7 +140,7 @@ struct torpor_error *torpor_engine_open(
 	if (options->no_io_uring)
 		tp_io_force_sync(true);
 	engine->state_dir =
-		options->state_dir ? tp_strdup(options->state_dir) : default_state_dir();
+		options->state_dir ? tp_strdup(options->state_dir) : tp_default_state_dir();
 	engine->run_dir = tp_asprintf("%s/run", engine->state_dir);
 	engine->qemu = tp_strdup(options->qemu ? options->qemu : DEFAULT_QEMU);
 	engine->exec_helper = tp_strdup(options->exec_helper);

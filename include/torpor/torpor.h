@@ -445,6 +445,25 @@ void torpor_image_info_deinit(struct torpor_image_info *info);
 struct torpor_error *torpor_image_verify(struct torpor_engine *engine, const char *path,
 	const struct torpor_call *call, bool *decoded_out);
 
+/* --- The audit log ------------------------------------------------------------------------- */
+
+struct torpor_audit_report {
+	uint64_t entries;
+	uint64_t last_seq;
+	uint64_t gaps;	      /* places where the log itself says that entries are missing */
+	uint64_t lost;	      /* how many those are */
+	bool against_records; /* false: torpord runs, or there are no records: a cut isn't seen */
+	char first_time[40];
+	char last_time[40];
+};
+
+/*
+ * Reads the audit log that torpord keeps in STATE_DIR (NULL: as for the engine) from the first line
+ * to the last. CORRUPT names the first that was changed, removed or moved, or what was cut off.
+ */
+struct torpor_error *torpor_audit_verify(
+	const char *state_dir, struct torpor_audit_report *report_out);
+
 #ifdef __cplusplus
 }
 #endif

@@ -432,6 +432,9 @@ run 0 audit ls --session $id --limit 2 --before 9 <<END
 END
 grep -qE "^ +8  2026-01-02T03:04:05.6789  alice +token 3f9c +park +$id ok$" "$work/out" || bad "no row"
 
+run 1 audit verify --state "$work/nothing" </dev/null
+has err "audit.log: No such file or directory"
+
 # --- templates through torpord ---
 
 minimal='{"name":"minimal","id":"9fabcdef","machine":"pc-i440fx-7.2","accel":"tcg","cpu":"Westmere-v1","qemu":"7.2.22","memory_bytes":268435456,"vcpus":1,"image_bytes":4096,"boot_ms":1500,"state":"ready"}'
