@@ -78,6 +78,7 @@ struct torpor_error *tp_engine_end_orphans(struct torpor_engine *engine,
 
 /* The name of the guest that a handover is about, the caller's to free; NULL if it is none. */
 char *tp_handover_guest(const char *handover) TP_MUST_USE;
+
 /* Where it is if nobody says: /var/lib/torpor for root, else XDG's. The caller's to free. */
 char *tp_default_state_dir(void) TP_MUST_USE;
 
