@@ -356,11 +356,12 @@ for key in q $'\003'; do
   what="torpor top on a terminal"
   top_script >"$work/script"
   status=0
+  : >"$work/out"
   # The key comes once something was drawn.
   mkfifo "$work/keys"
   {
     exec 8>"$work/keys"
-    until grep -q resting "$work/out"; do read -rt 0.05 <> <(:); done
+    tail -n +1 -f "$work/out" | grep -qm1 resting
     printf %s "$key" >&8
   } 2>/dev/null &
   "$peer" "$work/script" script -qec "$torpor top" /dev/null <"$work/keys" >"$work/out" \
