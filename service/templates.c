@@ -7,42 +7,16 @@
  * own deadline: others profit too, and a template that takes longer than anybody's patience would
  * never come into use otherwise.
  */
-#include "service/templates.h"
+#include "service/templates_priv.h"
 
 #include <pthread.h>
 #include <string.h>
 
-#include "base/log.h"
 #include "base/mem.h"
-#include "engine/config.h"
 #include "pool/turn.h"
-#include "service/service_priv.h"
 
 /* Where all templates are taken into use, their bases may have 1/2 of the host's memory. */
 #define ALL_BASES_SHARE 2
-
-struct entry {
-	/* Constant. */
-	struct entry *next;
-	char *name;
-	struct tp_turn *turn; /* of whoever takes it into use or out */
-
-	/* By the lock. */
-	struct torpor_template *tmpl; /* NULL: not in use */
-	uint64_t used_ns;	      /* CLOCK_MONOTONIC */
-	bool building;
-	char *failure; /* why it couldn't be taken into use last; NULL: it could, or wasn't tried */
-};
-
-struct tp_templates {
-	/* By the lock. */
-	pthread_mutex_t lock;
-	struct entry *entries; /* of every template ever used, until the end */
-	struct tp_template_config *configs;
-	size_t n_configs;
-	struct tp_policy_config policy; /* of those without configuration */
-	uint64_t charged;		/* bytes of bases, to the host's memory */
-};
 
 struct tp_templates *tp_templates_new(void)
 {
@@ -64,7 +38,7 @@ struct tp_templates *tp_templates_free(struct tp_templates *templates)
 	if (!templates)
 		return NULL;
 	while (templates->entries) {
-		struct entry *entry = templates->entries;
+		struct tp_template_entry *entry = templates->entries;
 		templates->entries = entry->next;
 		torpor_template_close(entry->tmpl);
 		tp_turn_free(entry->turn);
@@ -80,9 +54,9 @@ struct tp_templates *tp_templates_free(struct tp_templates *templates)
 
 /* --- entries; by the lock --- */
 
-static struct entry *find(struct tp_templates *templates, const char *name)
+struct tp_template_entry *tp_template_entry_find(struct tp_templates *templates, const char *name)
 {
-	struct entry *entry = templates->entries;
+	struct tp_template_entry *entry = templates->entries;
 
 	while (entry && strcmp(entry->name, name) != 0)
 		entry = entry->next;
@@ -90,13 +64,13 @@ static struct entry *find(struct tp_templates *templates, const char *name)
 }
 
 /* The entry of NAME, which is a template's or will be; made if missing. */
-static struct torpor_error *get_entry(
-	struct tp_templates *templates, const char *name, struct entry **entry_out)
+struct torpor_error *tp_template_entry_get(
+	struct tp_templates *templates, const char *name, struct tp_template_entry **entry_out)
 {
 	struct torpor_error *err = NULL;
 
 	pthread_mutex_lock(&templates->lock);
-	struct entry *entry = find(templates, name);
+	struct tp_template_entry *entry = tp_template_entry_find(templates, name);
 	if (!entry) {
 		struct tp_turn *turn;
 		err = tp_turn_new(&turn);
@@ -124,7 +98,7 @@ static const struct tp_template_config *config_of(
 	return NULL;
 }
 
-static struct tp_policy_config policy_of(struct tp_templates *templates, const char *name)
+struct tp_policy_config tp_template_policy(struct tp_templates *templates, const char *name)
 {
 	pthread_mutex_lock(&templates->lock);
 	const struct tp_template_config *config = config_of(templates, name);
@@ -166,13 +140,13 @@ void tp_templates_configure(struct tp_service *service, const struct tp_service_
 	templates->configs = configs;
 	templates->n_configs = config->n_templates;
 	templates->policy = config->policy;
-	struct entry *first = templates->entries;
+	struct tp_template_entry *first = templates->entries;
 	pthread_mutex_unlock(&templates->lock);
 	free_configs(old, n_old);
 
 	/* Entries last, and new ones come before the first. */
-	for (struct entry *entry = first; entry; entry = entry->next) {
-		struct tp_policy_config policy = policy_of(templates, entry->name);
+	for (struct tp_template_entry *entry = first; entry; entry = entry->next) {
+		struct tp_policy_config policy = tp_template_policy(templates, entry->name);
 		pthread_mutex_lock(&templates->lock);
 		struct torpor_template *tmpl = entry->tmpl ? tp_template_ref(entry->tmpl) : NULL;
 		pthread_mutex_unlock(&templates->lock);
@@ -193,18 +167,6 @@ struct tp_timers tp_template_timers(struct tp_service *service, const char *name
 		timers = config->timers;
 	pthread_mutex_unlock(&templates->lock);
 	return timers;
-}
-
-bool tp_templates_retain(struct tp_service *service)
-{
-	struct tp_templates *templates = service->templates;
-	bool retain = false;
-
-	pthread_mutex_lock(&templates->lock);
-	for (size_t i = 0; i < templates->n_configs; i++)
-		retain = retain || templates->configs[i].timers.retention_s != TP_UNSET;
-	pthread_mutex_unlock(&templates->lock);
-	return retain;
 }
 
 /* --- memory --- */
@@ -233,7 +195,7 @@ static uint64_t bytes_of_bases(struct torpor_engine *engine)
 }
 
 /* What the bases that are in use come to, whoever uses them: sessions keep replaced ones, too. */
-static void charge_bases(struct tp_service *service)
+void tp_templates_charge(struct tp_service *service)
 {
 	struct tp_templates *templates = service->templates;
 
@@ -252,7 +214,7 @@ static struct torpor_template *in_use(struct tp_templates *templates, const char
 	struct torpor_template *tmpl = NULL;
 
 	pthread_mutex_lock(&templates->lock);
-	struct entry *entry = find(templates, name);
+	struct tp_template_entry *entry = tp_template_entry_find(templates, name);
 	if (entry && entry->tmpl) {
 		entry->used_ns = tp_now_ns();
 		tmpl = tp_template_ref(entry->tmpl);
@@ -261,8 +223,8 @@ static struct torpor_template *in_use(struct tp_templates *templates, const char
 	return tmpl;
 }
 
-static void note_failure(
-	struct tp_templates *templates, struct entry *entry, const struct torpor_error *err)
+void tp_template_note_failure(struct tp_templates *templates, struct tp_template_entry *entry,
+	const struct torpor_error *err)
 {
 	pthread_mutex_lock(&templates->lock);
 	free(entry->failure);
@@ -275,18 +237,18 @@ static void note_missing(
 	struct tp_templates *templates, const char *name, const struct torpor_error *err)
 {
 	pthread_mutex_lock(&templates->lock);
-	struct entry *entry = find(templates, name);
+	struct tp_template_entry *entry = tp_template_entry_find(templates, name);
 	pthread_mutex_unlock(&templates->lock);
 	if (entry)
-		note_failure(templates, entry, err);
+		tp_template_note_failure(templates, entry, err);
 }
 
 /* By the entry's turn: TMPL is the entry's handle from now on; the one that was is let go. */
-static void put_to_use(
-	struct tp_service *service, struct entry *entry, struct torpor_template *tmpl)
+void tp_template_put_to_use(
+	struct tp_service *service, struct tp_template_entry *entry, struct torpor_template *tmpl)
 {
 	struct tp_templates *templates = service->templates;
-	struct tp_policy_config policy = policy_of(templates, entry->name);
+	struct tp_policy_config policy = tp_template_policy(templates, entry->name);
 
 	pthread_mutex_lock(&templates->lock);
 	struct torpor_template *old = entry->tmpl;
@@ -297,12 +259,12 @@ static void put_to_use(
 		tp_supply_remove(service->supply, entry->name);
 	tp_supply_add(service->supply, tmpl, &policy);
 	torpor_template_close(old);
-	charge_bases(service);
+	tp_templates_charge(service);
 }
 
 /* By the entry's turn. */
-static struct torpor_error *open_entry(
-	struct tp_service *service, struct entry *entry, struct torpor_template **tmpl_out)
+static struct torpor_error *open_entry(struct tp_service *service, struct tp_template_entry *entry,
+	struct torpor_template **tmpl_out)
 {
 	struct torpor_template *tmpl = in_use(service->templates, entry->name);
 
@@ -310,13 +272,13 @@ static struct torpor_error *open_entry(
 		struct torpor_template *own;
 		TP_TRY(torpor_template_open(service->engine, entry->name, NULL, &own));
 		tmpl = tp_template_ref(own);
-		put_to_use(service, entry, own);
+		tp_template_put_to_use(service, entry, own);
 	}
 	*tmpl_out = tmpl;
 	return NULL;
 }
 
-static void publish(struct tp_service *service, const char *name)
+void tp_template_publish(struct tp_service *service, const char *name)
 {
 	struct tp_actor self = tp_actor_self(TP_DEFAULT_TENANT);
 	json_t *view;
@@ -332,7 +294,7 @@ struct torpor_error *tp_template_use(struct tp_service *service, const char *nam
 {
 	struct tp_templates *templates = service->templates;
 	struct torpor_template_info info;
-	struct entry *entry;
+	struct tp_template_entry *entry;
 
 	struct torpor_template *tmpl = in_use(templates, name);
 	if (tmpl) {
@@ -345,13 +307,13 @@ struct torpor_error *tp_template_use(struct tp_service *service, const char *nam
 		note_missing(templates, name, err);
 		return err;
 	}
-	TP_TRY(get_entry(templates, name, &entry));
+	TP_TRY(tp_template_entry_get(templates, name, &entry));
 	TP_TRY(tp_turn_take(entry->turn, call, name));
 	err = open_entry(service, entry, tmpl_out);
 	tp_turn_give(entry->turn);
-	note_failure(templates, entry, err);
+	tp_template_note_failure(templates, entry, err);
 	if (!err)
-		publish(service, name);
+		tp_template_publish(service, name);
 	return err;
 }
 
@@ -367,7 +329,8 @@ static char *next_of_sessions(struct tp_service *service)
 		for (const struct tp_live *live = service->live[i]; live && !name;
 			live = live->next) {
 			const char *of = live->core ? live->row.template_name : NULL;
-			const struct entry *entry = of ? find(templates, of) : NULL;
+			const struct tp_template_entry *entry =
+				of ? tp_template_entry_find(templates, of) : NULL;
 			if (of && !(entry && (entry->tmpl || entry->failure)))
 				name = tp_strdup(of);
 		}
@@ -385,7 +348,8 @@ static char *next_unused(struct tp_templates *templates, size_t *index_inout)
 	pthread_mutex_lock(&templates->lock);
 	while (!name && *index_inout < templates->n_configs) {
 		const struct tp_template_config *config = &templates->configs[(*index_inout)++];
-		const struct entry *entry = find(templates, config->name);
+		const struct tp_template_entry *entry =
+			tp_template_entry_find(templates, config->name);
 		if (has_stock(&config->policy) && !(entry && entry->tmpl))
 			name = tp_strdup(config->name);
 	}
@@ -400,11 +364,11 @@ static void prepare_configured(struct tp_service *service, const struct tp_call 
 	for (;;) {
 		TP_FREE char *name = next_unused(service->templates, &index);
 		struct torpor_template *tmpl = NULL;
-		struct entry *entry;
+		struct tp_template_entry *entry;
 		if (!name)
 			return;
 		/* Why it failed is shown by tp_templates_missing, as long as it is so. */
-		struct torpor_error *err = get_entry(service->templates, name, &entry);
+		struct torpor_error *err = tp_template_entry_get(service->templates, name, &entry);
 		if (!err)
 			err = tp_template_use(service, name, call, &tmpl);
 		torpor_error_free(err);
@@ -489,7 +453,7 @@ char *tp_templates_missing(struct tp_service *service)
 		if (!name)
 			return TP_TAKE(before);
 		pthread_mutex_lock(&templates->lock);
-		const struct entry *entry = find(templates, name);
+		const struct tp_template_entry *entry = tp_template_entry_find(templates, name);
 		const char *why = entry && entry->failure ? entry->failure : "not in use yet";
 		missing = tp_asprintf(
 			"%s%stemplate %s: %s", before ? before : "", before ? "; " : "", name, why);
@@ -516,7 +480,7 @@ static bool has_sessions(struct tp_service *service, const char *name)
 
 /* The handle of an entry that has not been needed since before NOW_NS - TP_TEMPLATE_IDLE_NS. */
 static struct torpor_template *take_idle(
-	struct tp_service *service, struct entry *entry, uint64_t now_ns)
+	struct tp_service *service, struct tp_template_entry *entry, uint64_t now_ns)
 {
 	struct tp_templates *templates = service->templates;
 	struct torpor_template *tmpl = NULL;
@@ -537,9 +501,9 @@ void tp_templates_release(struct tp_service *service, uint64_t now_ns)
 	struct tp_call at_once = tp_call_within(0);
 
 	pthread_mutex_lock(&templates->lock);
-	struct entry *first = templates->entries;
+	struct tp_template_entry *first = templates->entries;
 	pthread_mutex_unlock(&templates->lock);
-	for (struct entry *entry = first; entry; entry = entry->next) {
+	for (struct tp_template_entry *entry = first; entry; entry = entry->next) {
 		struct torpor_error *err = tp_turn_take(entry->turn, &at_once, entry->name);
 		if (err) {
 			torpor_error_free(err);
@@ -551,9 +515,9 @@ void tp_templates_release(struct tp_service *service, uint64_t now_ns)
 		torpor_template_close(tmpl);
 		tp_turn_give(entry->turn);
 		if (tmpl)
-			publish(service, entry->name);
+			tp_template_publish(service, entry->name);
 	}
-	charge_bases(service);
+	tp_templates_charge(service);
 }
 
 void tp_templates_each(struct tp_service *service,
@@ -562,261 +526,13 @@ void tp_templates_each(struct tp_service *service,
 	struct tp_templates *templates = service->templates;
 
 	pthread_mutex_lock(&templates->lock);
-	struct entry *first = templates->entries;
+	struct tp_template_entry *first = templates->entries;
 	pthread_mutex_unlock(&templates->lock);
-	for (struct entry *entry = first; entry; entry = entry->next) {
+	for (struct tp_template_entry *entry = first; entry; entry = entry->next) {
 		pthread_mutex_lock(&templates->lock);
 		bool used = entry->tmpl;
 		pthread_mutex_unlock(&templates->lock);
 		if (used)
 			each(data, service, entry->name);
 	}
-}
-
-/* --- views --- */
-
-json_t *tp_templates_pool_json(const struct tp_supply_view *view)
-{
-	const struct tp_policy_stock *stock = &view->stock;
-
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "warm", (json_int_t)stock->warm,
-		"shells", (json_int_t)stock->shells, "warm_target", (json_int_t)view->warm_target,
-		"shell_target", (json_int_t)view->shell_target, "starting",
-		(json_int_t)(stock->starting_warm + stock->starting_shells), "waiting",
-		(json_int_t)stock->waiting);
-}
-
-/* Adds "state", "reason" and "pool" to VIEW. */
-static void add_state(struct tp_service *service, const char *name, json_t *view)
-{
-	struct tp_templates *templates = service->templates;
-	struct tp_supply_view supply = {0};
-	const char *state = "stored";
-
-	bool supplied = tp_supply_view(service->supply, name, &supply);
-	pthread_mutex_lock(&templates->lock);
-	const struct entry *entry = find(templates, name);
-	if (entry && entry->building)
-		state = "building";
-	else if (supplied)
-		state = supply.degraded ? "degraded" : "ready";
-	const char *reason = supplied && supply.degraded ? supply.reason : NULL;
-	if (!supplied && entry && entry->failure)
-		reason = entry->failure;
-	json_object_set_new(view, "reason", reason ? json_string(reason) : json_null());
-	pthread_mutex_unlock(&templates->lock);
-	json_object_set_new(view, "state", json_string(state));
-	json_object_set_new(view, "pool", tp_templates_pool_json(&supply));
-}
-
-static json_t *view_of(struct tp_service *service, const struct torpor_template_info *info)
-{
-	json_t *view = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:o, s:o}", "name",
-		info->name, "id", info->id, "machine", info->machine_type, "accel", info->accel,
-		"cpu", info->cpu, "qemu", info->qemu_version, "memory_bytes",
-		(json_int_t)info->memory, "vcpus", (json_int_t)info->vcpus, "image_bytes",
-		(json_int_t)info->image_bytes, "boot_ms", tp_ms_json(info->boot_ns), "created",
-		tp_time_json(info->created_unix_ns));
-
-	add_state(service, info->name, view);
-	return view;
-}
-
-struct torpor_error *tp_service_template(struct tp_service *service, const struct tp_actor *actor,
-	const char *name, json_t **view_out)
-{
-	struct torpor_template_info info;
-
-	TP_TRY(tp_actor_may(actor, TP_PERM_READ, NULL));
-	TP_TRY(torpor_template_lookup(service->engine, name, &info));
-	*view_out = view_of(service, &info);
-	return NULL;
-}
-
-/* Those that are being built for the first time aren't stored yet. */
-static void add_unborn(struct tp_templates *templates, json_t *list)
-{
-	pthread_mutex_lock(&templates->lock);
-	for (const struct entry *entry = templates->entries; entry; entry = entry->next) {
-		bool stored = false;
-		size_t i;
-		json_t *view;
-		json_array_foreach (list, i, view) {
-			stored = stored || strcmp(json_string_value(json_object_get(view, "name")),
-						   entry->name) == 0;
-		}
-		if (entry->building && !stored)
-			json_array_append_new(list,
-				json_pack("{s:s, s:s}", "name", entry->name, "state", "building"));
-	}
-	pthread_mutex_unlock(&templates->lock);
-}
-
-struct torpor_error *tp_service_templates(
-	struct tp_service *service, const struct tp_actor *actor, json_t **view_out)
-{
-	TP_FREE struct torpor_template_info *infos = NULL;
-	size_t count;
-
-	TP_TRY(tp_actor_may(actor, TP_PERM_READ, NULL));
-	TP_TRY(torpor_template_list(service->engine, &infos, &count));
-	json_t *list = json_array();
-	for (size_t i = 0; i < count; i++)
-		json_array_append_new(list, view_of(service, &infos[i]));
-	add_unborn(service->templates, list);
-	*view_out = json_pack("{s:o}", "templates", list);
-	return NULL;
-}
-
-/* --- building --- */
-
-/* One build of a name at a time. */
-static struct torpor_error *begin_building(struct tp_templates *templates, struct entry *entry)
-{
-	pthread_mutex_lock(&templates->lock);
-	bool building = entry->building;
-	entry->building = true;
-	pthread_mutex_unlock(&templates->lock);
-	if (building)
-		return tp_error(TORPOR_E_BUSY, "build template", entry->name, "it is being built");
-	return NULL;
-}
-
-static void end_building(struct tp_templates *templates, struct entry *entry)
-{
-	pthread_mutex_lock(&templates->lock);
-	entry->building = false;
-	pthread_mutex_unlock(&templates->lock);
-}
-
-struct build {
-	const struct torpor_template_spec *spec;
-	torpor_progress_fn *progress;
-	void *data;
-	const struct tp_call *call;
-};
-
-/* While `building`: builds, puts to use, records. */
-static struct torpor_error *build(struct tp_service *service, struct entry *entry,
-	const struct build *how, const struct tp_op *op)
-{
-	struct torpor_cancel cancel;
-	struct torpor_call call = tp_call_public(how->call, &cancel);
-	struct torpor_template_report report;
-	struct torpor_template *tmpl;
-	struct tp_call forever = tp_call_within(TP_NO_DEADLINE);
-
-	if (how->call->deadline_ns == TP_NO_DEADLINE)
-		call.timeout_ns = 0; /* the build's own bound */
-	TP_TRY(torpor_template_build(
-		service->engine, how->spec, how->progress, how->data, &call, &report, &tmpl));
-	/* It is there whatever becomes of the entry: a failure from here on doesn't undo it. */
-	struct torpor_error *err = tp_turn_take(entry->turn, &forever, entry->name);
-	if (err) {
-		torpor_template_close(tmpl);
-		return err;
-	}
-	put_to_use(service, entry, tmpl);
-	tp_turn_give(entry->turn);
-	note_failure(service->templates, entry, NULL);
-	return tp_settle(service, op, NULL, NULL);
-}
-
-struct torpor_error *tp_service_build_template(struct tp_service *service,
-	const struct tp_actor *actor, const struct torpor_template_spec *spec,
-	torpor_progress_fn *progress, void *data, const struct tp_call *call, json_t **view_out)
-{
-	TP_JSON json_t *result = json_pack("{s:s}", "template", spec->name);
-	struct tp_op op = {.actor = actor,
-		.op = "template-build",
-		.object = spec->name,
-		.status = 201,
-		.result = result};
-	struct build how = {.spec = spec, .progress = progress, .data = data, .call = call};
-	struct entry *entry;
-
-	TP_TRY(tp_refuse(service, &op, tp_actor_must_be_admin(actor)));
-	TP_TRY(tp_refuse(service, &op, tp_check_name("template", spec->name)));
-	TP_TRY(get_entry(service->templates, spec->name, &entry));
-	TP_TRY(tp_refuse(service, &op, begin_building(service->templates, entry)));
-	struct torpor_error *err = build(service, entry, &how, &op);
-	end_building(service->templates, entry);
-	TP_TRY(tp_refuse(service, &op, err));
-	publish(service, spec->name);
-	return tp_service_template(service, actor, spec->name, view_out);
-}
-
-/* --- removing --- */
-
-static struct torpor_error *needed(const char *name, const char *by)
-{
-	return tp_error_hint(tp_error(TORPOR_E_BUSY, "remove template", name, "%s need it", by),
-		"Destroy them first; or remove it by force, and they can't be resumed any more.");
-}
-
-/* By the entry's turn: nobody has it any more; or BUSY, and all is as before. */
-static struct torpor_error *take_out(struct tp_service *service, struct entry *entry, bool force)
-{
-	struct tp_templates *templates = service->templates;
-	struct tp_policy_config policy = policy_of(templates, entry->name);
-
-	pthread_mutex_lock(&templates->lock);
-	struct torpor_template *tmpl = TP_TAKE(entry->tmpl);
-	pthread_mutex_unlock(&templates->lock);
-	if (!tmpl)
-		return NULL;
-	tp_supply_remove(service->supply, entry->name);
-	pthread_mutex_lock(&service->engine->lock);
-	bool others = tmpl->refs > 1;
-	pthread_mutex_unlock(&service->engine->lock);
-	if (others && !force) {
-		pthread_mutex_lock(&templates->lock);
-		entry->tmpl = tmpl;
-		pthread_mutex_unlock(&templates->lock);
-		tp_supply_add(service->supply, tmpl, &policy);
-		return needed(entry->name, "sessions that are being made");
-	}
-	torpor_template_close(tmpl);
-	charge_bases(service);
-	return NULL;
-}
-
-/* By the entry's turn. */
-static struct torpor_error *remove_entry(
-	struct tp_service *service, struct entry *entry, bool force)
-{
-	struct torpor_template_info info;
-	uint64_t users;
-
-	TP_TRY(torpor_template_lookup(service->engine, entry->name, &info));
-	TP_TRY(tp_records_template_users(service->records, info.id, &users));
-	if (users > 0 && !force)
-		return needed(entry->name, "sessions or checkpoints");
-	TP_TRY(take_out(service, entry, force));
-	return torpor_template_remove(service->engine, entry->name);
-}
-
-struct torpor_error *tp_service_remove_template(
-	struct tp_service *service, const struct tp_actor *actor, const char *name, bool force)
-{
-	TP_JSON json_t *detail = json_pack("{s:b}", "force", force);
-	struct tp_op op = {.actor = actor,
-		.op = "template-remove",
-		.object = name,
-		.detail = detail,
-		.status = 204};
-	struct tp_call call = tp_call_within(60 * TP_NSEC_PER_SEC);
-	struct torpor_template_info info;
-	struct entry *entry;
-
-	TP_TRY(tp_refuse(service, &op, tp_actor_must_be_admin(actor)));
-	TP_TRY(tp_refuse(service, &op, torpor_template_lookup(service->engine, name, &info)));
-	TP_TRY(get_entry(service->templates, name, &entry));
-	TP_TRY(tp_refuse(service, &op, tp_turn_take(entry->turn, &call, name)));
-	struct torpor_error *err = remove_entry(service, entry, force);
-	tp_turn_give(entry->turn);
-	TP_TRY(tp_refuse(service, &op, err));
-	tp_publish(service, "template", NULL, NULL,
-		json_pack("{s:s, s:s}", "name", name, "state", "removed"));
-	return tp_settle(service, &op, NULL, NULL);
 }

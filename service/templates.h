@@ -32,8 +32,6 @@ void tp_templates_release(struct tp_service *service, uint64_t now_ns);
 /* Of each that is in use: EACH(DATA, name). Without a lock. */
 void tp_templates_each(struct tp_service *service,
 	void (*each)(void *data, struct tp_service *service, const char *name), void *data);
-/* Whether any has a retention of its own. */
-bool tp_templates_retain(struct tp_service *service);
 /* {"warm", "shells", ...} of docs/API.md; all zero for those not in use. */
 struct tp_supply_view;
 json_t *tp_templates_pool_json(const struct tp_supply_view *view);

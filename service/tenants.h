@@ -25,7 +25,5 @@ unsigned int tp_tenants_take(struct tp_tenants *tenants, const char *tenant, uin
 
 /* The names of all; *NAMES_OUT is one array of the caller's, each to be freed too. */
 size_t tp_tenants_names(struct tp_tenants *tenants, char ***names_out);
-/* Whether any has a retention of its own. */
-bool tp_tenants_retain(struct tp_tenants *tenants);
 
 #endif
