@@ -55,7 +55,7 @@ static struct torpor_error *change_held(struct tp_service *service, const struct
 	}
 	tp_live_set_row(service, live, &row, true);
 	/* Its timers may be over already. */
-	tp_keeper_wake(service);
+	tp_keeper_changed(service, live->id);
 	return NULL;
 }
 

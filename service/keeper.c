@@ -168,6 +168,17 @@ static struct tp_chore *add_chore(struct tp_keeper *keeper, enum tp_chore_kind k
 	return chore;
 }
 
+void tp_keeper_changed(struct tp_service *service, const char *id)
+{
+	struct tp_keeper *keeper = service->keeper;
+
+	pthread_mutex_lock(&keeper->lock);
+	add_chore(keeper, TP_CHORE_GONE, NULL, id);
+	keeper->woken = true;
+	pthread_cond_signal(&keeper->look);
+	pthread_mutex_unlock(&keeper->lock);
+}
+
 /* One that nothing else is begun beside. */
 static void add_counted(struct tp_keeper *keeper, enum tp_chore_kind kind, struct tp_kept *kept,
 	const struct tp_live_brief *brief)

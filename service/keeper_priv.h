@@ -19,7 +19,7 @@ enum tp_chore_kind {
 	TP_CHORE_PRESSURE, /* park: the host needs its memory */
 	TP_CHORE_PING,
 	TP_CHORE_DEAF, /* end its guest, and bring it back */
-	TP_CHORE_GONE, /* it isn't live any more: when is something due to it? */
+	TP_CHORE_GONE, /* not live any more, or changed: when is something due to it? */
 	/* Of no session. */
 	TP_CHORE_PARKED,    /* end those whose time is over among all without process */
 	TP_CHORE_TOUCH,	    /* record when sessions were used last */

@@ -287,6 +287,8 @@ void tp_count_failure(struct tp_service *service, enum tp_measured what, const c
 
 /* Look at timers, deaths and memory now rather than later. Any thread. */
 void tp_keeper_wake(struct tp_service *service);
+/* The timers of session ID were changed; also of one that is parked. Any thread. */
+void tp_keeper_changed(struct tp_service *service, const char *id);
 
 /* --- view.c --- */
 

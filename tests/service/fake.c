@@ -426,6 +426,14 @@ void tp_keeper_wake(struct tp_service *service)
 	(void)service;
 }
 
+void tp_keeper_changed(struct tp_service *service, const char *id)
+{
+	(void)service;
+	pthread_mutex_lock(&fake.lock);
+	snprintf(fake.timers_of, sizeof(fake.timers_of), "%s", id);
+	pthread_mutex_unlock(&fake.lock);
+}
+
 /* --- Tenants, templates --- */
 
 void tp_tenant_limits(

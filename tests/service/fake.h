@@ -32,6 +32,7 @@ struct fake {
 	char states[4096]; /* events: "starting running " */
 	unsigned int commits;
 	unsigned int refusals;
+	char timers_of[17];	    /* the session whose timers the keeper was told to look at */
 	uint64_t repeat_created_ns; /* of the repeat that was put last */
 	int repeat_status;
 	char repeat_result[512];

@@ -258,6 +258,16 @@ Test(operations, a_life)
 		"fork:ok destroy:ok destroy:ok destroy:ok destroy:ok ");
 }
 
+/* A parked one isn't looked at often: its new timers would be found late. */
+Test(operations, the_keeper_hears_of_new_timers)
+{
+	TP_FREE char *id = fake_create(service, &alice, "s");
+
+	must(park, id);
+	must(change, id);
+	cr_expect_str_eq(fake.timers_of, id);
+}
+
 Test(operations, events_come_in_order)
 {
 	TP_FREE char *id = fake_create(service, &alice, "s");
