@@ -12,7 +12,9 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/pidfd.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -69,6 +71,16 @@ static void give_up(const char *why)
 
 /* --- the directory --- */
 
+/* One program at a time in each; the lock goes with the process. */
+static void lock_directory(void)
+{
+	TP_FREE char *path = tp_asprintf("%s.lock", world.dir);
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	if (fd < 0 || flock(fd, LOCK_EX) < 0)
+		give_up("its directory can't be locked");
+}
+
 static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *where)
 {
 	(void)st;
@@ -114,6 +126,7 @@ void world_open(const char *name, unsigned int stock)
 	world.dir = tp_asprintf("%s-%s", shared, name);
 	world.state_dir = tp_asprintf("%s/state", world.dir);
 	world.socket = tp_asprintf("%s/socket", world.dir);
+	lock_directory();
 	setenv(WORLD_MARK, world.dir, 1);
 	world_end_guests(); /* of one that was broken off */
 	nftw(world.dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
@@ -124,12 +137,30 @@ void world_open(const char *name, unsigned int stock)
 	write_config(stock);
 }
 
+/* The session ID of TENANT, for whom the admin acts. */
+static bool destroy(const char *tenant, const char *id)
+{
+	struct torpor_client_options options = {.socket_path = world.socket, .tenant = tenant};
+	struct torpor_client *client;
+
+	struct torpor_error *err = torpor_client_open(&options, &client);
+	if (!err) {
+		err = torpor_client_destroy(client, id, NULL);
+		torpor_client_close(client);
+	}
+	bool ok = !err;
+	if (!ok)
+		world_complain("destroy %s: %s", id, torpor_error_message(err));
+	torpor_error_free(err);
+	return ok;
+}
+
 static void destroy_all(void)
 {
 	for (;;) {
-		const char *id = world_ask("SELECT id FROM sessions");
-		TP_FREE char *path = tp_asprintf("/v1/sessions/%s", id);
-		if (!*id || !world_do("DELETE", path, NULL))
+		const char *id = world_ask("SELECT id FROM sessions ORDER BY id");
+		const char *tenant = world_ask("SELECT tenant FROM sessions ORDER BY id");
+		if (!*id || !destroy(tenant, id))
 			return;
 	}
 }
@@ -223,6 +254,7 @@ static void run_torpord(const char *fault)
 	if (fd < 0 || dup2(fd, STDOUT_FILENO) < 0 || dup2(fd, STDERR_FILENO) < 0)
 		_exit(126);
 	close(fd);
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* of this program, however it ends */
 	dprintf(STDERR_FILENO, "--- %s, TORPOR_FAULT=%s\n", label, fault ? fault : "");
 	if (fault)
 		setenv("TORPOR_FAULT", fault, 1);
@@ -281,10 +313,11 @@ bool world_do(const char *method, const char *path, const char *body)
 {
 	struct torpor_error *err = world_try(method, path, body, NULL);
 
-	if (err)
+	bool ok = !err;
+	if (!ok)
 		world_complain("%s %s: %s", method, path, torpor_error_message(err));
 	torpor_error_free(err);
-	return !err;
+	return ok;
 }
 
 static __thread char output[4096];
