@@ -21,6 +21,7 @@ static const char *const reasons[] = {
 	"template-degraded",
 	"draining",
 	"connections",
+	"under-way",
 };
 
 static const char *intern_reason(const char *reason)
