@@ -406,7 +406,7 @@ Test(events, rate)
 
 static void dirty(const struct it_who *who, const char *id)
 {
-	it_script(who, id, "dd if=/dev/urandom of=/tmp/big bs=1M count=16 2>/dev/null");
+	it_script(who, id, "dd if=/dev/urandom of=/tmp/big bs=1M count=8 2>/dev/null");
 }
 
 /* The park is under way when this returns. */
@@ -453,7 +453,7 @@ Test(events, ends_with_requests_under_way)
 	struct it_stream events = it_stream_open(&bob, "GET", "/v1/events", NULL);
 	dirty(&alice, id);
 	exec.path = it_session(busy, "/exec");
-	exec.body = "{\"argv\": [\"sh\", \"-c\", \"touch /tmp/on; sleep 3; echo done\"]}";
+	exec.body = "{\"argv\": [\"sh\", \"-c\", \"touch /tmp/on; sleep 8; echo done\"]}";
 	send_off(&exec);
 	while (strcmp(it_script(&alice, busy, "ls /tmp"), "on") != 0)
 		;
@@ -477,7 +477,7 @@ Test(events, ends_with_requests_under_way)
 	expect_state(&bob, quiet, "running");
 	it_script(&bob, quiet, "true");
 	post(&alice, id, "resume");
-	cr_assert_str_eq(it_script(&alice, id, "stat -c %s /tmp/big"), "16777216");
+	cr_assert_str_eq(it_script(&alice, id, "stat -c %s /tmp/big"), "8388608");
 }
 
 /* --- timers --- */
