@@ -19,12 +19,13 @@
 #include "base/mem.h"
 #include "crash_model.h"
 #include "crash_world.h"
+#include "service/events.h"
 
-#define CLIENTS	     8
-#define MINUTES	     30
-#define WARM_UP	     40 /* operations of each client */
-#define RSS_SLACK_KB 8192
-#define CODES	     32
+#define CLIENTS	      8
+#define MINUTES	      30
+#define RSS_SLACK_KB  8192
+#define WARM_WITHIN_S 1200
+#define CODES	      32
 
 static const char *const tenants[] = {"default", "alice", "bob"};
 
@@ -44,14 +45,13 @@ static bool is_expected(const struct torpor_error *err)
 struct client {
 	pthread_t thread;
 	struct model *model;
-	unsigned int steps; /* 0: until it is over */
 };
 
 static void *work(void *data)
 {
 	struct client *client = data;
 
-	for (unsigned int i = 0; client->steps ? i < client->steps : !atomic_load(&over); i++) {
+	while (!atomic_load(&over)) {
 		struct torpor_error *err = model_step(client->model);
 		atomic_fetch_add(&done, 1);
 		if (!err)
@@ -65,10 +65,12 @@ static void *work(void *data)
 	return NULL;
 }
 
-static void start(struct client *clients, unsigned int steps)
+static void start(struct client *clients)
 {
+	atomic_store(&over, false);
+	atomic_store(&done, 0);
 	for (int i = 0; i < CLIENTS; i++) {
-		clients[i] = (struct client){.model = models[i], .steps = steps};
+		clients[i] = (struct client){.model = models[i]};
 		model_connect(models[i]);
 		if (pthread_create(&clients[i].thread, NULL, work, &clients[i]) != 0)
 			abort();
@@ -78,6 +80,7 @@ static void start(struct client *clients, unsigned int steps)
 /* And all that they had is gone, their connections too. */
 static void finish(struct client *clients)
 {
+	atomic_store(&over, true);
 	for (int i = 0; i < CLIENTS; i++)
 		pthread_join(clients[i].thread, NULL);
 	for (int i = 0; i < CLIENTS; i++) {
@@ -212,18 +215,47 @@ static long *watch(unsigned int seconds)
 	return samples;
 }
 
+/* Events that torpord has kept, since it was started. */
+static uint64_t newest_event(void)
+{
+	static const char name[] = "\ntorpor_events_last_id ";
+	char *text = NULL;
+	struct torpor_error *err = world_try("GET", "/metrics", NULL, &text);
+	const char *at = text ? strstr(text, name) : NULL;
+	uint64_t id = at ? strtoull(at + strlen(name), NULL, 10) : 0;
+
+	if (!at)
+		world_complain("the newest event isn't known");
+	torpor_error_free(err);
+	free(text);
+	return id;
+}
+
+/* torpord keeps the last events, and grows until it has as many as that. */
+static void warm_up(void)
+{
+	struct client clients[CLIENTS];
+	uint64_t enough = newest_event() + TP_EVENT_RING;
+
+	start(clients);
+	for (int i = 0; i < WARM_WITHIN_S && newest_event() < enough; i++)
+		sleep(1);
+	if (newest_event() < enough)
+		world_complain("too little happens");
+	finish(clients);
+	world_check();
+	printf("warm after %lu operations\n", atomic_load(&done));
+	fflush(stdout);
+}
+
 static void soak(unsigned int seconds)
 {
 	struct client clients[CLIENTS];
 
-	start(clients, WARM_UP);
-	finish(clients);
-	world_check();
+	warm_up();
 	struct usage before = look_when_quiet();
-	atomic_store(&done, 0);
-	start(clients, 0);
+	start(clients);
 	TP_FREE long *samples = watch(seconds);
-	atomic_store(&over, true);
 	finish(clients);
 	world_check();
 	struct usage after = look_when_quiet();
