@@ -179,7 +179,6 @@ static struct torpor_error *park(struct torpor_session *session,
 	struct torpor_park_report *report)
 {
 	const char *name = session->name;
-	struct tp_call soon = tp_call_within(CLEANUP_TIMEOUT_NS);
 	uint64_t stop_ns;
 
 	TP_TRY(tp_session_require_guest(session, "park"));
@@ -196,6 +195,7 @@ static struct torpor_error *park(struct torpor_session *session,
 	session->image_name = tp_strdup(name);
 	session->image_path = NULL;
 	tp_session_show_image(session);
+	struct tp_call soon = tp_call_within(CLEANUP_TIMEOUT_NS);
 	tp_error_log(tp_session_end_guest(session, &soon));
 	report->gone_ns = tp_now_ns() - stop_ns;
 	tp_session_set_state(session, TORPOR_SESSION_PARKED);

@@ -57,14 +57,14 @@ struct torpor_error *torpor_session_pause(
 static struct torpor_error *unpause_guest(
 	struct torpor_session *session, const struct tp_call *call)
 {
-	struct tp_call soon = tp_call_within(CLEANUP_TIMEOUT_NS);
-
 	TP_TRY(tp_session_require(session, TORPOR_SESSION_PAUSED, "unpause"));
 	struct torpor_error *err = tp_session_explain(
 		session, session->guest, tp_session_let_run(session, call, NULL), call);
 	/* One that isn't known to be fresh doesn't run. */
-	if (err)
+	if (err) {
+		struct tp_call soon = tp_call_within(CLEANUP_TIMEOUT_NS);
 		return tp_error_first(err, tp_guest_stop(session->guest, &soon));
+	}
 	tp_session_set_state(session, TORPOR_SESSION_RUNNING);
 	return NULL;
 }

@@ -85,7 +85,9 @@ static uint64_t ping_at(
 enum tp_due tp_kept_due(struct tp_kept *kept, const struct tp_live_brief *brief,
 	const struct tp_keep_time *time, uint64_t *wait_ns_out)
 {
-	uint64_t expires = brief->ttl_s > 0 ? brief->started_ns + seconds(brief->ttl_s) : NEVER;
+	uint64_t expires = brief->started_ns && brief->ttl_s > 0
+				   ? brief->started_ns + seconds(brief->ttl_s)
+				   : NEVER;
 	uint64_t measure = measure_at(kept, brief);
 	uint64_t ping = ping_at(kept, brief, time);
 

@@ -506,7 +506,7 @@ static void brief_of(
 	brief->state = live->state;
 	brief->pid = shown_pid(live);
 	brief->active_ns = live->active_ns;
-	brief->started_ns = live->started_ns;
+	brief->started_ns = live->core ? live->started_ns : 0;
 	brief->execs = live->execs;
 	brief->lost = live->lost;
 	brief->has_image = live->row.park_uuid;

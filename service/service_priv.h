@@ -185,7 +185,7 @@ struct tp_live_brief {
 	enum tp_state state;
 	int pid;
 	uint64_t active_ns;
-	uint64_t started_ns;   /* as in struct tp_live */
+	uint64_t started_ns;   /* as in struct tp_live; 0 without a process */
 	int64_t ttl_s, idle_s; /* as they hold: nothing unset */
 	unsigned int execs;
 	bool lost;

@@ -324,7 +324,6 @@ static struct torpor_error *resume_opened(struct resuming *resuming, struct torp
 	struct tp_starting *starting = &resuming->starting;
 	struct tp_service *service = starting->service;
 	struct tp_session_hooks hooks = tp_starting_hooks(starting);
-	struct tp_call soon = tp_call_within(CLEANUP_TIMEOUT_NS);
 	struct torpor_cancel cancel;
 	struct tp_claim claim;
 
@@ -334,8 +333,10 @@ static struct torpor_error *resume_opened(struct resuming *resuming, struct torp
 	tp_claim_end(&claim, err, &resuming->report);
 	if (!err) {
 		err = tp_starting_wait(starting);
-		if (err)
+		if (err) {
+			struct tp_call soon = tp_call_within(CLEANUP_TIMEOUT_NS);
 			tp_error_log(tp_session_quit(core, &soon));
+		}
 	}
 	if (err) {
 		tp_starting_undo(starting);

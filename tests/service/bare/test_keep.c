@@ -54,6 +54,11 @@ Test(keep, ttl_is_from_the_start_in_every_state_with_a_process)
 	cr_assert_eq(due(&kept, &brief, 60 * S, &wait), TP_DUE_EXPIRED);
 	brief.state = TP_STATE_PARKING;
 	cr_assert_eq(due(&kept, &brief, 60 * S, &wait), TP_DUE_NOTHING);
+	/* Parked, and looked at by somebody. */
+	brief.state = TP_STATE_PARKED;
+	brief.started_ns = 0;
+	cr_assert_eq(due(&kept, &brief, 1000000 * S, &wait), TP_DUE_NOTHING);
+	brief.started_ns = START;
 	brief.state = TP_STATE_RUNNING;
 	brief.ttl_s = 0;
 	cr_assert_eq(due(&kept, &brief, 1000000 * S, &wait), TP_DUE_NOTHING);
