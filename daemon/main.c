@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* torpord: command line and signals. */
 #include <argp.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -218,6 +219,8 @@ int main(int argc, char **argv)
 {
 	struct arguments arguments = {.log_level = -1};
 
+	/* A thread for each connection would have an arena of its own, each with its own holes. */
+	mallopt(M_ARENA_MAX, 2);
 	tp_fault_init();
 	argp_parse(&argp, argc, argv, 0, NULL, &arguments);
 	tp_daemon_log_start(

@@ -28,9 +28,6 @@
 #include "base/mem.h"
 #include "service/service_priv.h"
 
-/* Readers on many threads share the data of one event. */
-static_assert(JANSSON_THREAD_SAFE_REFCOUNT, "counting references must be atomic");
-
 #define MARK	       "events"
 #define TENANT_BUCKETS 256
 
@@ -45,7 +42,7 @@ struct slot {
 	const char *type;
 	struct owner *owner;
 	char session[TP_ID_LEN + 1]; /* "": none */
-	json_t *data;
+	char *text; /* the data: as JSON values it would take eight times the memory */
 };
 
 struct reader {
@@ -137,7 +134,7 @@ struct tp_event_ring *tp_events_free(struct tp_event_ring *ring)
 	if (ring->raising)
 		tp_error_log(tp_commit_wait(TP_TAKE(ring->raising)));
 	for (size_t i = 0; i < TP_EVENT_RING; i++)
-		json_decref(ring->slots[i].data);
+		free(ring->slots[i].text);
 	for (size_t i = 0; i < TENANT_BUCKETS; i++) {
 		while (ring->owners[i]) {
 			struct owner *owner = ring->owners[i];
@@ -214,14 +211,17 @@ static uint64_t dropped_for(struct tp_event_ring *ring, const struct tp_event_fi
 void tp_events_publish(struct tp_event_ring *ring, const char *type, const char *tenant,
 	const char *session, json_t *data)
 {
+	char *text = json_dumps(data, JSON_COMPACT | JSON_ENCODE_ANY);
+
+	json_decref(data);
 	pthread_mutex_lock(&ring->lock);
 	uint64_t id = next_id(ring);
 	struct slot *slot = &ring->slots[id % TP_EVENT_RING];
-	json_t *old = slot->data;
+	char *old = slot->text;
 	if (slot->id)
 		slot->owner->dropped = slot->id;
 	*slot = (struct slot){
-		.id = id, .type = type, .owner = owner_of(ring, tenant), .data = data};
+		.id = id, .type = type, .owner = owner_of(ring, tenant), .text = text};
 	if (session)
 		snprintf(slot->session, sizeof(slot->session), "%s", session);
 	for (const struct reader *reader = ring->readers; reader; reader = reader->next) {
@@ -229,7 +229,7 @@ void tp_events_publish(struct tp_event_ring *ring, const char *type, const char 
 			(void)eventfd_write(reader->fd, 1);
 	}
 	pthread_mutex_unlock(&ring->lock);
-	json_decref(old);
+	free(old);
 }
 
 uint64_t tp_events_last(struct tp_event_ring *ring)
@@ -267,8 +267,9 @@ static bool look(struct tp_event_ring *ring, const struct tp_event_filter *filte
 	for (uint64_t id = TP_MAX(TP_MAX(after + 1, ring->first), oldest); id <= last; id++) {
 		const struct slot *slot = &ring->slots[id % TP_EVENT_RING];
 		if (sees(ring, filter, slot)) {
-			*event_out = (struct tp_event){
-				.id = id, .type = slot->type, .data = json_incref(slot->data)};
+			*event_out = (struct tp_event){.id = id,
+				.type = slot->type,
+				.data = json_loads(slot->text, JSON_DECODE_ANY, NULL)};
 			return true;
 		}
 	}
