@@ -555,10 +555,25 @@ static void await_pool_event(struct tp_service *service, uint64_t after)
 	}
 }
 
+/* Something is said about another template: then those of which nothing is said wait for a session.
+ */
+static struct tp_service *open_with_another(void)
+{
+	struct tp_service_config config = serving_config(serving_dir());
+	struct tp_template_config other = {.name = (char[]){"other"}, .policy = config.policy};
+	struct tp_service *service;
+
+	other.policy.warm_min = other.policy.shells_min = 0;
+	config.templates = &other;
+	config.n_templates = 1;
+	it_ok(tp_service_open(&config, &service));
+	return service;
+}
+
 Test(stock, is_used_counted_and_ended_with_the_template)
 {
 	struct tp_actor host = admin();
-	struct tp_service *service = serving_open(serving_dir());
+	struct tp_service *service = open_with_another();
 
 	TP_JSON json_t *stored = template_view(service, IT_TEMPLATE);
 	cr_assert_str_eq(text_of(stored, "state"), "stored");
@@ -598,14 +613,7 @@ Test(stock, is_used_counted_and_ended_with_the_template)
 Test(stock, is_let_go_when_nobody_needed_it_for_long)
 {
 	struct tp_call call = tp_call_within(60 * TP_NSEC_PER_SEC);
-	struct tp_template_config other = {.name = (char[]){"other"}, .policy = {.warm_max = 1}};
-	struct tp_service_config config = serving_config(serving_dir());
-	struct tp_service *service;
-
-	/* Where something is said about templates, those of which nothing is said don't stay. */
-	config.templates = &other;
-	config.n_templates = 1;
-	it_ok(tp_service_open(&config, &service));
+	struct tp_service *service = open_with_another();
 	const char *id = serving_create(service, "only");
 	uint64_t later = tp_now_ns() + 2 * TP_TEMPLATE_IDLE_NS;
 
