@@ -109,7 +109,8 @@ static void write_config(unsigned int stock)
 		give_up("no configuration can be written");
 	fprintf(f,
 		"[daemon]\nstate_dir = %s/state\nsocket = %s/socket\n"
-		"[pool]\nwarm_min = %u\nwarm_max = %u\nshells_min = %u\nshells_max = %u\n"
+		"[template minimal]\nwarm_min = %u\nwarm_max = %u\n"
+		"shells_min = %u\nshells_max = %u\n"
 		"[sessions]\nttl = never\nhealth_interval = never\n"
 		"[tenants]\nrequests_per_minute = 1000000\n",
 		world.dir, world.dir, stock, stock, stock, stock);
