@@ -450,19 +450,9 @@ static const char *options_error(const struct tp_simulate_options *o)
 	return tp_policy_config_error(&o->policy);
 }
 
-struct torpor_error *tp_simulate(FILE *file, const struct tp_simulate_options *options,
-	struct tp_simulate_report *report_out)
+static struct tp_simulate_report simulate(
+	const struct tp_simulate_options *options, struct trace *trace)
 {
-	struct trace trace = {0};
-	const char *wrong = options_error(options);
-
-	if (wrong)
-		return tp_error(TORPOR_E_INVALID, "simulate", NULL, "%s", wrong);
-	struct torpor_error *err = read_trace(file, &trace);
-	TP_FREE struct claim *claims = trace.claims; /* moved while it was read */
-	if (err)
-		return err;
-
 	TP_FREE struct under_way *under_way =
 		tp_calloc(options->start_slots + options->refill_slots, sizeof(*under_way));
 	struct world world = {
@@ -472,9 +462,24 @@ struct torpor_error *tp_simulate(FILE *file, const struct tp_simulate_options *o
 		.stock = {.warm = options->policy.warm_min, .shells = options->policy.shells_min},
 		.report = {.warm_peak = options->policy.warm_min},
 	};
+
 	for (size_t i = 0; i < TP_ARRAY_LEN(world.queues); i++)
 		world.queues[i].end = &world.queues[i].first;
-	run(&world, &trace);
-	*report_out = make_report(&world, &trace);
-	return NULL;
+	run(&world, trace);
+	return make_report(&world, trace);
+}
+
+struct torpor_error *tp_simulate(FILE *file, const struct tp_simulate_options *options,
+	struct tp_simulate_report *report_out)
+{
+	struct trace trace = {0};
+	const char *wrong = options_error(options);
+
+	if (wrong)
+		return tp_error(TORPOR_E_INVALID, "simulate", NULL, "%s", wrong);
+	struct torpor_error *err = read_trace(file, &trace);
+	if (!err)
+		*report_out = simulate(options, &trace);
+	free(trace.claims);
+	return err;
 }
