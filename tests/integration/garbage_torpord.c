@@ -343,7 +343,7 @@ static void go_on_slowly(void)
 	TP_BUF struct tp_buf text = {0};
 
 	if (*fd >= 0 && pick(4)) {
-		send_all(*fd, "a\r\n{\"[0 " + pick(8), 1);
+		send_all(*fd, &"a\r\n{\"[0 "[pick(8)], 1);
 		return;
 	}
 	tp_close(*fd);

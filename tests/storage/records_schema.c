@@ -147,7 +147,7 @@ Test(schema, each_older_version_is_brought_up_to_date)
 
 Test(schema, a_step_that_fails_leaves_the_old_file)
 {
-	static const char *const bad[] = {steps[0], steps[1],
+	const char *const bad[] = {steps[0], steps[1],
 		"CREATE TABLE c (x); INSERT INTO c VALUES (1); INSERT INTO nowhere VALUES (1);"};
 	sqlite3 *db = open_db();
 
