@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who may do what; and what those are told who may not. */
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "service/service_priv.h"
 
 static const char id_digits[] = "0123456789abcdefghijklmnopqrstuvwxyz";
-#define ID_DIGITS (sizeof(id_digits) - 1)
 
 struct tp_actor tp_actor_self(const char *tenant)
 {
@@ -22,21 +19,6 @@ struct tp_actor tp_actor_self(const char *tenant)
 bool tp_id_ok(const char *id)
 {
 	return strlen(id) == TP_ID_LEN && strspn(id, id_digits) == TP_ID_LEN;
-}
-
-void tp_random_text(char *text, size_t len)
-{
-	for (size_t done = 0; done < len;) {
-		uint8_t bytes[32];
-		ssize_t n = getrandom(bytes, sizeof(bytes), 0);
-		assert(n > 0 || errno == EINTR);
-		for (ssize_t i = 0; i < n && done < len; i++) {
-			/* Bytes beyond a multiple of the digits would favour the first ones. */
-			if (bytes[i] < 256 / ID_DIGITS * ID_DIGITS)
-				text[done++] = id_digits[bytes[i] % ID_DIGITS];
-		}
-	}
-	text[len] = '\0';
 }
 
 struct torpor_error *tp_no_session(const char *id)

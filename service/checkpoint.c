@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/fault.h"
+#include "base/id.h"
 #include "base/mem.h"
 #include "engine/config.h"
 #include "service/op.h"
@@ -188,7 +189,7 @@ static struct torpor_error *checkpoint_held(struct tp_service *service, const st
 	TP_TRY(tp_images_read(service, live->id, &images));
 	TP_TRY(check_label(live->id, label, &images));
 	const struct tp_image_row *parent = newest(&images);
-	tp_random_text(suffix, SUFFIX_LEN);
+	tp_random_id(suffix, SUFFIX_LEN);
 	TP_FREE char *name = tp_asprintf("%s.%s", live->id, suffix);
 	TP_FREE char *made_up = label ? tp_strdup(label) : make_label(&images);
 	struct tp_image_row row = {

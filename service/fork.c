@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/fault.h"
+#include "base/id.h"
 #include "base/mem.h"
 #include "service/images.h"
 #include "service/op.h"
@@ -284,7 +285,7 @@ static struct torpor_error *fork_held(struct forking *forking, json_t **view_out
 	TP_TRY(find_image(forking, &path));
 	if (!path)
 		return fork_from(forking, forking->source->core, view_out);
-	tp_random_text(handle_name + 5, 16);
+	tp_random_id(handle_name + 5, 16);
 	struct torpor_call call = tp_call_public(forking->call, &cancel);
 	struct torpor_error *err =
 		torpor_session_open(forking->service->engine, handle_name, path, &call, &core);

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/id.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "service/service_priv.h"
@@ -255,7 +256,7 @@ struct tp_live *tp_live_new(struct tp_service *service, const char *tenant)
 
 	pthread_mutex_lock(&service->lock);
 	do {
-		tp_random_text(id, TP_ID_LEN);
+		tp_random_id(id, TP_ID_LEN);
 	} while (find(service, id));
 	struct tp_live *live = insert(service, id, tenant, tp_realtime_ns(), TP_STATE_CREATED);
 	live->active_ns = live->created_ns;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/id.h"
 #include "base/mem.h"
 
 #define MADE_UP_LEN 6 /* characters at the end of a name that is made up */
@@ -101,7 +102,7 @@ char *tp_op_make_name(const char *from)
 {
 	char text[MADE_UP_LEN + 1];
 
-	tp_random_text(text, MADE_UP_LEN);
+	tp_random_id(text, MADE_UP_LEN);
 	return tp_asprintf("%.*s-%s", 64 - 1 - MADE_UP_LEN, from, text);
 }
 

@@ -112,8 +112,6 @@ struct torpor_error *tp_actor_must_be_admin(const struct tp_actor *actor) TP_MUS
 struct torpor_error *tp_no_session(const char *id) TP_MUST_USE;
 /* Whether ID looks like one: 16 characters of 0-9a-z. */
 bool tp_id_ok(const char *id);
-/* LEN random characters of 0-9a-z, and a NUL. */
-void tp_random_text(char *text, size_t len);
 
 /* --- live.c --- */
 

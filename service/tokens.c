@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <sys/random.h>
 
+#include "base/id.h"
 #include "base/mem.h"
 #include "service/service_priv.h"
 
@@ -192,7 +193,7 @@ static struct torpor_error *make(struct tp_service *service, struct tp_op *op, c
 	char secret[SECRET_LEN + 1];
 	uint64_t now = tp_realtime_ns();
 
-	tp_random_text(id, ID_LEN);
+	tp_random_id(id, ID_LEN);
 	random_secret(secret);
 	TP_FREE char *token = tp_asprintf(PREFIX "%s_%s", id, secret);
 	TP_FREE char *owner = wishes->admin ? NULL : tp_strdup(tenant);
