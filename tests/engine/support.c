@@ -5,8 +5,11 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -25,20 +28,6 @@ void must_fail(struct torpor_error *err, enum torpor_errc code, const char *part
 		cr_assert_not_null(strstr(torpor_error_message(err), part), "no \"%s\" in: %s",
 			part, torpor_error_message(err));
 	torpor_error_free(err);
-}
-
-struct tp_guest_config pc_config(void)
-{
-	return (struct tp_guest_config){
-		.machine_type = (char *)"pc-i440fx-7.2",
-		.machine = TP_MACHINE_PC,
-		.accel = TP_ACCEL_TCG,
-		.cpu_model = (char *)"qemu64-v1,-svm",
-		.memory_bytes = 64 * TP_MIB,
-		.vcpus = 1,
-		.qemu_version = (char *)"7.2.22",
-		.channels = true,
-	};
 }
 
 char *make_directory(void)
@@ -87,4 +76,37 @@ bool process_runs(pid_t pid)
 	fclose(file);
 	const char *state = n > 0 ? strrchr(text, ')') : NULL;
 	return state && strncmp(state, ") Z", 3) != 0 && strncmp(state, ") X", 3) != 0;
+}
+
+/* Its standard output is REPORT_FD. */
+static pid_t start_owner(const char *run_dir, bool bound, int report_fd)
+{
+	const char *argv[] = {OWNER, run_dir ? run_dir : "child", bound ? "bound" : "kept", NULL};
+	posix_spawn_file_actions_t actions;
+	pid_t pid;
+
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_adddup2(&actions, report_fd, STDOUT_FILENO);
+	cr_assert_eq(posix_spawn(&pid, OWNER, &actions, NULL, (char *const *)argv, environ), 0);
+	posix_spawn_file_actions_destroy(&actions);
+	return pid;
+}
+
+struct tp_process left_by_an_owner(const char *run_dir, bool bound, const struct tp_call *call)
+{
+	int report[2];
+	pid_t pid;
+	uint64_t start_time;
+	struct tp_process process;
+
+	cr_assert_eq(pipe2(report, O_CLOEXEC), 0);
+	pid_t owner = start_owner(run_dir, bound, report[1]);
+	close(report[1]); /* so that its end is an end of the report */
+	must(tp_read_stream(report[0], &pid, sizeof(pid), call, "report"));
+	must(tp_process_start_time(pid, &start_time));
+	must(tp_process_open(pid, start_time, &process));
+	kill(owner, SIGKILL);
+	waitpid(owner, NULL, 0);
+	close(report[0]);
+	return process;
 }

@@ -624,39 +624,9 @@ Test(launcher, a_bound_guest_is_not_released)
 	must(tp_guest_end(guest, &call));
 }
 
-/* A process that starts one guest, tells its pid and is killed. The guest's pidfd comes back. */
-static struct tp_process start_in_a_process_that_is_killed(bool bound)
-{
-	int report[2];
-	pid_t guest_pid;
-	uint64_t start_time;
-	struct tp_process process;
-
-	cr_assert_eq(pipe2(report, O_CLOEXEC), 0);
-	pid_t child = fork();
-	if (child == 0) {
-		TP_FD int ram = new_ram(64 * TP_MIB);
-		struct tp_guest *guest =
-			start(launcher_with(NULL, bound), "x", TP_ROLE_INCOMING, ram);
-		pid_t pid = tp_guest_pid(guest);
-		if (write(report[1], &pid, sizeof(pid)) != sizeof(pid))
-			_exit(1);
-		for (;;)
-			pause();
-	}
-	must(tp_read_stream(report[0], &guest_pid, sizeof(guest_pid), &call, "report"));
-	must(tp_process_start_time(guest_pid, &start_time));
-	must(tp_process_open(guest_pid, start_time, &process));
-	kill(child, SIGKILL);
-	waitpid(child, NULL, 0);
-	close(report[0]);
-	close(report[1]);
-	return process;
-}
-
 Test(launcher, sweep_clears_up_after_a_killed_owner)
 {
-	struct tp_process process = start_in_a_process_that_is_killed(true);
+	struct tp_process process = left_by_an_owner(run_dir, true, &call);
 
 	must(tp_wait_fd(process.pidfd, POLLIN, &call, "wait for", "bound guest"));
 	cr_assert_eq(count_entries(run_dir), 1);
@@ -667,7 +637,7 @@ Test(launcher, sweep_clears_up_after_a_killed_owner)
 
 Test(launcher, a_kept_guest_outlives_its_killed_owner)
 {
-	struct tp_process process = start_in_a_process_that_is_killed(false);
+	struct tp_process process = left_by_an_owner(run_dir, false, &call);
 	struct tp_guest *guest;
 	struct tp_guest *other;
 	struct tp_guest_config config = pc_config();

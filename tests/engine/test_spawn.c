@@ -184,41 +184,9 @@ Test(spawn, signals_are_reset)
 	cr_assert_str_eq(text, "SigBlk:0000000000000000SigIgn:0000000180000000");
 }
 
-/* A process that starts a child, tells its pid, and is killed. */
-static struct tp_process child_of_a_killed_process(bool bound)
-{
-	int report[2];
-	struct tp_process process;
-	pid_t pid;
-	uint64_t start_time;
-
-	cr_assert_eq(pipe2(report, O_CLOEXEC), 0);
-	pid_t parent = fork();
-	if (parent == 0) {
-		struct tp_spawner *own;
-		struct tp_process child;
-		struct tp_spawn_spec spec = SHELL("exec sleep 1000");
-		spec.bound = bound;
-		must(tp_spawner_new(NULL, &own));
-		must(tp_spawner_start(own, &spec, &call, &child));
-		if (write(report[1], &child.pid, sizeof(child.pid)) != sizeof(child.pid))
-			_exit(1);
-		for (;;)
-			pause();
-	}
-	must(tp_read_stream(report[0], &pid, sizeof(pid), &call, "report"));
-	must(tp_process_start_time(pid, &start_time));
-	must(tp_process_open(pid, start_time, &process));
-	kill(parent, SIGKILL);
-	waitpid(parent, NULL, 0);
-	close(report[0]);
-	close(report[1]);
-	return process;
-}
-
 Test(spawn, a_bound_child_dies_with_its_parent)
 {
-	struct tp_process process = child_of_a_killed_process(true);
+	struct tp_process process = left_by_an_owner(NULL, true, &call);
 
 	must(tp_wait_fd(process.pidfd, POLLIN, &call, "wait for", "bound child"));
 	tp_process_deinit(&process);
@@ -239,7 +207,7 @@ Test(spawn, a_bound_child_dies_with_the_spawner)
 
 Test(spawn, a_kept_child_survives)
 {
-	struct tp_process process = child_of_a_killed_process(false);
+	struct tp_process process = left_by_an_owner(NULL, false, &call);
 	pid_t session = getsid(process.pid);
 	int status;
 
