@@ -183,6 +183,8 @@ static void listen_for_notices(struct it_daemon *daemon)
 	daemon->notify_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	cr_assert(bind(daemon->notify_fd, (struct sockaddr *)&address, sizeof(address)) == 0);
 	setsockopt(daemon->notify_fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	/* Here and not in the child: a test's threads may run when it is made. */
+	setenv("NOTIFY_SOCKET", address.sun_path, 1);
 }
 
 void it_daemon_init(struct it_daemon *daemon, const char *config)
@@ -212,7 +214,6 @@ static void expect_notice(const struct it_daemon *daemon, const char *text)
 static void spawn(struct it_daemon *daemon)
 {
 	const char *config = it_text("%s/conf", daemon->dir);
-	const char *notify = it_text("%s/notify", daemon->dir);
 	const char *log = it_text("%s/log", daemon->dir);
 
 	daemon->pid = fork();
@@ -222,7 +223,6 @@ static void spawn(struct it_daemon *daemon)
 	int fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
 	dup2(fd, STDOUT_FILENO);
 	dup2(fd, STDERR_FILENO);
-	setenv("NOTIFY_SOCKET", notify, 1);
 	execl(TORPORD, TORPORD, "--config", config, NULL);
 	_exit(127);
 }

@@ -351,6 +351,7 @@ Test(bad_input, state_directories_that_cannot_be)
 					"well.\n");
 	}
 	cr_assert_eq(chmod(state, 0755), 0);
+	engine = torpor_engine_close(engine); /* with its threads: the child would find their locks held */
 	pid_t pid = fork();
 	if (pid == 0)
 		_exit(try_as_nobody());
