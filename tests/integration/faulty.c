@@ -147,7 +147,7 @@ static void park(struct torpor_session *session, const char *name)
 static void do_build(struct torpor_engine *engine)
 {
 	struct torpor_template_spec spec = {
-		.name = "ticker",
+		.name = "built",
 		.kernel = getenv("TORPOR_TEST_TICKER"),
 		.accel = "tcg",
 		.memory = 16 * TP_MIB,
@@ -157,7 +157,7 @@ static void do_build(struct torpor_engine *engine)
 
 	arm();
 	must(torpor_template_build(engine, &spec, NULL, NULL, NULL, NULL, &tmpl));
-	printf("template ticker\n");
+	printf("template built\n");
 }
 
 static void do_start(struct torpor_engine *engine)

@@ -196,10 +196,10 @@ static void check_aftermath(const char *state, const char *scenario, const struc
 			"%s resumed as %s", scenario, mark);
 		it_ok(torpor_session_destroy(session, NULL));
 	}
-	err = torpor_template_lookup(engine, "ticker", &info);
+	err = torpor_template_lookup(engine, "built", &info);
 	cr_assert(!err || !v->template_stored, "an acknowledged template is lost");
 	torpor_error_free(err);
-	torpor_error_free(torpor_template_remove(engine, "ticker"));
+	torpor_error_free(torpor_template_remove(engine, "built"));
 	torpor_engine_close(engine);
 	it_check_swept(state);
 	cr_assert_eq(it_entries(state, "images", ""), 0);
