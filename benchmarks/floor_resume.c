@@ -45,7 +45,7 @@ static struct torpor_error *put_pages(
 	return NULL;
 }
 
-/* The stream that tp_state_load composes. */
+/* The stream that a shell loads, all of it. */
 static struct torpor_error *compose(
 	int fd, const char *machine, const struct tp_state *state, const struct tp_call *call)
 {
@@ -56,11 +56,9 @@ static struct torpor_error *compose(
 	TP_FREE struct tp_stream_block *blocks = tp_state_stream_blocks(state->blocks + 1, n);
 
 	TP_TRY(tp_stream_put_header(w, machine));
-	if (n > 0) {
-		TP_TRY(tp_stream_put_ram_start(w, blocks, n));
-		TP_TRY(tp_state_put_small(w, state, 0));
-		TP_TRY(tp_stream_put_ram_end(w));
-	}
+	TP_TRY(tp_stream_put_ram_start(w, blocks, n));
+	TP_TRY(tp_state_put_small(w, state, NULL, 0));
+	TP_TRY(tp_stream_put_ram_end(w));
 	TP_TRY(tp_stream_put_devices(w, state->device, state->device_len));
 	TP_TRY(tp_stream_put_end(w));
 	return lseek(fd, 0, SEEK_SET) < 0 ? tp_error_errno(errno, "rewind", "guest state") : NULL;
@@ -101,9 +99,8 @@ static struct torpor_error *load(struct bench *b, struct torpor_session *session
 	TP_CLEANUP(tp_shell_free) struct tp_shell *shell = NULL;
 	TP_FD int fd = -1;
 	uint64_t resumed_ns;
-	bool waited;
 
-	TP_TRY(tp_shell_take(session->tmpl, call, &waited, &shell));
+	TP_TRY(tp_shell_start_bare(session->tmpl, call, &shell));
 	TP_TRY(get_ready(shell, image, call, &fd));
 	TP_TRY(bench_settle(b));
 	uint64_t start = tp_now_ns();

@@ -16,7 +16,7 @@ struct tp_shell *tp_shell_free(struct tp_shell *shell)
 	return NULL;
 }
 
-struct torpor_error *tp_shell_start(
+struct torpor_error *tp_shell_start_bare(
 	struct torpor_template *tmpl, const struct tp_call *call, struct tp_shell **shell_out)
 {
 	struct torpor_engine *engine = tmpl->engine;
@@ -33,7 +33,18 @@ struct torpor_error *tp_shell_start(
 
 	shell->memory = TP_MEMORY_NONE;
 	TP_TRY(tp_launcher_start(engine->launcher, &spec, call, &shell->guest));
-	TP_TRY(tp_memory_init_clone(&shell->memory, shell->guest, tmpl->base, call));
+	TP_TRY(tp_memory_init_clone(&shell->memory, shell->guest, tmpl->base));
+	*shell_out = TP_TAKE(shell);
+	return NULL;
+}
+
+struct torpor_error *tp_shell_start(
+	struct torpor_template *tmpl, const struct tp_call *call, struct tp_shell **shell_out)
+{
+	TP_CLEANUP(tp_shell_free) struct tp_shell *shell = NULL;
+
+	TP_TRY(tp_shell_start_bare(tmpl, call, &shell));
+	TP_TRY(tp_memory_begin_load(&shell->memory, shell->guest, call));
 	*shell_out = TP_TAKE(shell);
 	return NULL;
 }
@@ -75,8 +86,7 @@ struct torpor_error *tp_shell_start_own(struct torpor_engine *engine,
 	};
 	TP_TRY(tp_launcher_start(engine->launcher, &spec, call, &shell->guest));
 	tp_memory_init_own(&shell->memory, TP_TAKE_FD(ram_fd), config->memory_bytes);
-	TP_TRY(tp_memfd("torpor-load", 0, &shell->memory.load_fd));
-	TP_TRY(tp_guest_load_prepare(shell->guest, shell->memory.load_fd, false, call));
+	TP_TRY(tp_memory_begin_load(&shell->memory, shell->guest, call));
 	*shell_out = TP_TAKE(shell);
 	return NULL;
 }

@@ -67,6 +67,10 @@ char *tp_template_path(const struct torpor_template *tmpl, const char *file) TP_
 
 /* --- shell.c --- */
 
+/* A clone that hasn't begun to load. */
+struct torpor_error *tp_shell_start_bare(struct torpor_template *tmpl, const struct tp_call *call,
+	struct tp_shell **shell_out) TP_MUST_USE;
+
 /* Starts a shell. */
 struct torpor_error *tp_shell_start(struct torpor_template *tmpl, const struct tp_call *call,
 	struct tp_shell **shell_out) TP_MUST_USE;

@@ -9,39 +9,32 @@
 #include "base/fd.h"
 #include "base/mem.h"
 #include "engine/qmp.h"
+#include "snapshot/state.h"
 
-/* Hands the guest a file to load from that already holds what all clones of BASE load. */
-static struct torpor_error *ready_load(
-	struct tp_guest *guest, const struct tp_base *base, const struct tp_call *call, int *fd_out)
-{
-	TP_FD int fd = -1;
-
-	TP_TRY(tp_memfd("torpor-load", 0, &fd));
-	TP_TRY(tp_pwrite_full(fd, base->load_prefix, base->load_prefix_len, 0, "guest state"));
-	TP_TRY(tp_guest_load_prepare(guest, fd, false, call));
-	*fd_out = TP_TAKE_FD(fd);
-	return NULL;
-}
-
-struct torpor_error *tp_memory_init_clone(struct tp_memory *memory, struct tp_guest *guest,
-	struct tp_base *base, const struct tp_call *call)
+struct torpor_error *tp_memory_init_clone(
+	struct tp_memory *memory, const struct tp_guest *guest, struct tp_base *base)
 {
 	pid_t pid = tp_guest_pid(guest);
 	TP_ERROR struct torpor_error *denied = tp_procmem_allowed(pid);
 	struct tp_mapping mapping = {0};
-	int load_fd;
 
 	if (!denied)
 		TP_TRY(tp_procmem_find_file(pid, base->dev, base->inode, &mapping));
-	TP_TRY(ready_load(guest, base, call, &load_fd));
 	*memory = TP_MEMORY_NONE;
 	memory->base = tp_base_ref(base);
 	memory->ram_pages = base->ram_pages;
-	memory->load_fd = load_fd;
-	memory->load_prefix = base->load_prefix_len;
 	memory->denied = TP_TAKE(denied);
 	memory->mapping = mapping;
 	return NULL;
+}
+
+struct torpor_error *tp_memory_begin_load(
+	struct tp_memory *memory, struct tp_guest *guest, const struct tp_call *call)
+{
+	const struct tp_base *base = memory->base;
+
+	return tp_state_begin_load(guest, base ? base->load_prefix : NULL,
+		base ? base->load_prefix_len : 0, call, &memory->load_fd);
 }
 
 /* Where FD is mapped in the process; MISMATCH if it isn't. */

@@ -20,11 +20,11 @@ struct tp_memory {
 	uint64_t ram_pages;
 
 	/*
-	 * Where the stream is put that the guest will load, given to QEMU ahead. It begins with
-	 * the base's small blocks, written ahead too; 0 bytes of them without a base.
+	 * Where the stream is written that the guest loads; it began to when it was started. A
+	 * clone has the base's small blocks by then, and the rest of the RAM is what it waits for;
+	 * without a base it waits for the first byte. -1: it was loaded, or never will be.
 	 */
 	int load_fd;
-	size_t load_prefix;
 
 	struct tp_device_file devices; /* for capturing; -1: not made yet */
 
@@ -38,11 +38,10 @@ struct tp_memory {
 
 /*
  * Looks a fresh clone of BASE over: where its RAM is mapped, and whether this process may read and
- * write it; and readies it for loading. Lack of rights is no failure: `denied` says why, and the
- * stream path is left.
+ * write it. Lack of rights is no failure: `denied` says why, and the stream path is left.
  */
-struct torpor_error *tp_memory_init_clone(struct tp_memory *memory, struct tp_guest *guest,
-	struct tp_base *base, const struct tp_call *call) TP_MUST_USE;
+struct torpor_error *tp_memory_init_clone(struct tp_memory *memory, const struct tp_guest *guest,
+	struct tp_base *base) TP_MUST_USE;
 
 /*
  * The same for a guest that was started and loaded by another process, and whose base BASE is, or
@@ -62,6 +61,12 @@ struct torpor_error *tp_memory_adopt_own(
 
 /* For a guest that maps RAM_FD, which is taken, shared. */
 void tp_memory_init_own(struct tp_memory *memory, int ram_fd, uint64_t ram_bytes);
+
+/*
+ * Has the guest begin to load, as far as it is known what. Failing leaves MEMORY to be deinited.
+ */
+struct torpor_error *tp_memory_begin_load(struct tp_memory *memory, struct tp_guest *guest,
+	const struct tp_call *call) TP_MUST_USE;
 
 /* What memory is before one of the two. */
 #define TP_MEMORY_NONE                                                                             \

@@ -2,11 +2,9 @@
 /* Restore. */
 #include "snapshot/restore.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "base/fd.h"
 #include "base/mem.h"
@@ -218,72 +216,49 @@ static struct torpor_error *load_pages(
 	return s->image ? tp_image_load(s->image, base_fd, s->workers, page_sink, t, call) : NULL;
 }
 
-/* Whether the small blocks are what the base holds, and with it the prefix written ahead. */
-static bool small_is_base(const struct source *s, const struct tp_base *base)
+/* Goes on in the stream where the guest waits. */
+static struct torpor_error *put_beginning(const struct source *s, const struct tp_memory *memory,
+	struct tp_stream_writer *w, const struct tp_stream_block *blocks)
 {
-	return base && (!s->owned || memcmp(s->state.small, base->small, base->small_len) == 0);
+	if (memory->base)
+		return tp_stream_put_ram_rest(w, blocks, s->state.n_blocks);
+	TP_TRY(tp_stream_put_header(w, s->record->guest.machine_type));
+	return tp_stream_put_ram_start(w, blocks, s->state.n_blocks);
 }
 
-/* Writes the beginning of the stream, where what was written ahead isn't it. */
-static struct torpor_error *write_prefix(const struct source *s, struct tp_memory *memory)
+/*
+ * All that the guest has not got yet. On the direct path main RAM is put straight into its place,
+ * before the devices come: virtio reads its rings from it as it is loaded.
+ */
+static struct torpor_error *load_all(
+	struct source *s, struct target *t, enum tp_path path, const struct tp_call *call)
 {
-	TP_FREE uint8_t *prefix = NULL;
-
-	if (small_is_base(s, memory->base))
-		return NULL;
-	TP_TRY(tp_state_compose_prefix(
-		s->record->guest.machine_type, &s->state, &prefix, &memory->load_prefix));
-	return tp_pwrite_full(memory->load_fd, prefix, memory->load_prefix, 0, "guest state");
-}
-
-static struct torpor_error *restore_direct(
-	struct source *s, struct target *t, const struct tp_call *call)
-{
-	TP_TRY(load_pages(s, t, call));
-	TP_TRY(write_prefix(s, t->memory));
-	return tp_state_load(t->guest, t->memory->load_fd, t->memory->load_prefix, &s->state, call);
-}
-
-static struct torpor_error *put_stream(
-	struct source *s, struct target *t, const struct tp_call *call)
-{
+	struct tp_memory *memory = t->memory;
+	struct tp_stream_fd sink = {.fd = memory->load_fd, .call = call, .object = "guest state"};
+	TP_STREAM_WRITER struct tp_stream_writer *w = tp_stream_writer_new(tp_stream_to_fd(&sink));
 	TP_FREE struct tp_stream_block *blocks =
 		tp_state_stream_blocks(s->state.blocks, s->state.n_blocks);
 
-	TP_TRY(tp_stream_put_header(t->stream, s->record->guest.machine_type));
-	TP_TRY(tp_stream_put_ram_start(t->stream, blocks, s->state.n_blocks));
-	TP_TRY(load_pages(s, t, call));
-	TP_TRY(tp_state_put_small(t->stream, &s->state, 1));
-	TP_TRY(tp_stream_put_ram_end(t->stream));
-	TP_TRY(tp_stream_put_devices(t->stream, s->state.device, s->state.device_len));
-	return tp_stream_put_end(t->stream);
-}
-
-static struct torpor_error *restore_stream(
-	struct source *s, struct target *t, const struct tp_call *call)
-{
-	int pair[2];
-
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-		return tp_error_errno(errno, "make socket pair for", "restore");
-	TP_FD int ours = pair[0];
-	TP_FD int theirs = pair[1];
-	TP_TRY(tp_guest_load_prepare(t->guest, theirs, false, call));
-	TP_TRY(tp_guest_load_start(t->guest, call));
-	theirs = tp_close(theirs);
-
-	struct tp_stream_fd sink = {.fd = ours, .call = call, .object = "guest state"};
-	TP_STREAM_WRITER struct tp_stream_writer *w = tp_stream_writer_new(tp_stream_to_fd(&sink));
-	t->stream = w;
-	TP_TRY(put_stream(s, t, call));
-	ours = tp_close(ours);
+	if (path != TP_PATH_STREAM)
+		TP_TRY(load_pages(s, t, call));
+	TP_TRY(put_beginning(s, memory, w, blocks));
+	if (path == TP_PATH_STREAM) {
+		t->stream = w;
+		TP_TRY(load_pages(s, t, call));
+	}
+	TP_TRY(tp_state_put_small(w, &s->state, memory->base ? memory->base->small : NULL, 1));
+	TP_TRY(tp_stream_put_ram_end(w));
+	TP_TRY(tp_stream_put_devices(w, s->state.device, s->state.device_len));
+	TP_TRY(tp_stream_put_end(w));
 	return tp_guest_load_wait(t->guest, call);
 }
 
 /* Keeps what the small blocks hold now, where that isn't what the base holds. */
 static void remember_small(struct source *s, struct tp_memory *memory)
 {
-	if (memory->base && !small_is_base(s, memory->base))
+	const struct tp_base *base = memory->base;
+
+	if (base && s->owned && memcmp(s->state.small, base->small, base->small_len) != 0)
 		memory->small = TP_TAKE(s->state.small);
 }
 
@@ -313,10 +288,8 @@ struct torpor_error *tp_restore(struct tp_guest *guest, struct tp_memory *memory
 
 	TP_TRY(choose(guest, memory, wanted, &path));
 	TP_TRY(source_init(&s, memory->base));
-	if (path == TP_PATH_STREAM)
-		TP_TRY(restore_stream(&s, &t, call));
-	else
-		TP_TRY(restore_direct(&s, &t, call));
+	TP_TRY(load_all(&s, &t, path, call));
+	memory->load_fd = tp_close(memory->load_fd);
 	remember_small(&s, memory);
 	*path_out = path;
 	return NULL;

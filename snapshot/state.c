@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -150,15 +151,23 @@ struct tp_stream_block *tp_state_stream_blocks(const struct tp_ram_block *blocks
 	return listed;
 }
 
-struct torpor_error *tp_state_put_small(
-	struct tp_stream_writer *w, const struct tp_state *state, size_t first_index)
+/* What the loader's block holds before: LOADED's page, or zeros as in any new process. */
+static bool is_there(const uint8_t *page, const uint8_t *loaded)
 {
-	const uint8_t *at = state->small;
+	return loaded ? memcmp(page, loaded, TP_PAGE_SIZE) == 0 : is_zero(page);
+}
+
+struct torpor_error *tp_state_put_small(struct tp_stream_writer *w, const struct tp_state *state,
+	const uint8_t *loaded, size_t first_index)
+{
+	size_t at = 0;
 
 	for (size_t i = 1; i < state->n_blocks; i++) {
 		for (uint64_t offset = 0; offset < state->blocks[i].len; offset += TP_PAGE_SIZE) {
-			if (!is_zero(at))
-				TP_TRY(tp_stream_put_page(w, first_index + i - 1, offset, at));
+			const uint8_t *page = state->small + at;
+			if (!is_there(page, loaded ? loaded + at : NULL))
+				TP_TRY(tp_stream_put_page(w, first_index + i - 1, offset,
+					is_zero(page) ? NULL : page));
 			at += TP_PAGE_SIZE;
 		}
 	}
@@ -174,24 +183,27 @@ struct torpor_error *tp_state_compose_prefix(const char *machine_type, const str
 	TP_STREAM_WRITER struct tp_stream_writer *w = tp_stream_writer_new(tp_stream_to_buf(&buf));
 
 	TP_TRY(tp_stream_put_header(w, machine_type));
-	if (n > 0) {
-		TP_TRY(tp_stream_put_ram_start(w, blocks, n));
-		TP_TRY(tp_state_put_small(w, state, 0));
-		TP_TRY(tp_stream_put_ram_end(w));
-	}
-	TP_TRY(tp_stream_put_end(w));
-	*len_out = buf.len - 1; /* the end comes behind the devices */
+	TP_TRY(tp_stream_put_ram_start(w, blocks, n));
+	TP_TRY(tp_state_put_small(w, state, NULL, 0));
+	TP_TRY(tp_stream_put_ram_break(w));
+	*len_out = buf.len;
 	*bytes_out = TP_TAKE(buf.data);
 	return NULL;
 }
 
-struct torpor_error *tp_state_load(struct tp_guest *guest, int fd, size_t prefix_len,
-	const struct tp_state *state, const struct tp_call *call)
+struct torpor_error *tp_state_begin_load(struct tp_guest *guest, const uint8_t *prefix,
+	size_t prefix_len, const struct tp_call *call, int *fd_out)
 {
-	static const uint8_t end = TP_STREAM_END_MARK;
+	int pair[2];
 
-	TP_TRY(tp_pwrite_full(fd, state->device, state->device_len, prefix_len, "guest state"));
-	TP_TRY(tp_pwrite_full(fd, &end, 1, prefix_len + state->device_len, "guest state"));
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return tp_error_errno(
+			errno, "make socket pair for loading", tp_guest_name(guest));
+	TP_FD int ours = pair[0];
+	TP_FD int theirs = pair[1];
+	TP_TRY(tp_guest_load_prepare(guest, theirs, false, call));
 	TP_TRY(tp_guest_load_start(guest, call));
-	return tp_guest_load_wait(guest, call);
+	TP_TRY(tp_write_stream(ours, prefix, prefix_len, call, "guest state"));
+	*fd_out = TP_TAKE_FD(ours);
+	return NULL;
 }

@@ -38,29 +38,31 @@ struct torpor_error *tp_state_take(struct tp_guest *guest, uint64_t ram_bytes,
 
 /*
  * The beginning of a stream that loads STATE: header and small blocks, all-zero pages left out,
- * since a new process's blocks are zero. What follows it are the devices, and a byte that ends the
- * stream. *BYTES_OUT is the caller's to free.
+ * since a new process's blocks are zero. It ends with a ram_break: whoever goes on begins with
+ * ram_rest. *BYTES_OUT is the caller's to free.
  */
 struct torpor_error *tp_state_compose_prefix(const char *machine_type, const struct tp_state *state,
 	uint8_t **bytes_out, size_t *len_out) TP_MUST_USE;
 
 /*
- * Completes the stream in FD, which holds PREFIX_LEN bytes of composed prefix, with STATE's
- * devices, and has the guest load it; FD was given to tp_guest_load_prepare. Main RAM must be in
- * place already: virtio devices read their rings from it as they are loaded. The guest is paused
- * then.
+ * Has a guest that waits for its state begin to load, and gives it the first bytes of its stream.
+ * It reads them, and then waits for what is written to *FD_OUT (a socket, the caller's); QEMU goes
+ * on answering. If that is closed before the stream has ended QEMU gives up, and 7.2 exits.
  */
-struct torpor_error *tp_state_load(struct tp_guest *guest, int fd, size_t prefix_len,
-	const struct tp_state *state, const struct tp_call *call) TP_MUST_USE;
+struct torpor_error *tp_state_begin_load(struct tp_guest *guest, const uint8_t *prefix,
+	size_t prefix_len, const struct tp_call *call, int *fd_out) TP_MUST_USE;
 
-/* Pieces of composing, for the stream path, which puts main RAM into the same stream. */
+/* Pieces of composing. */
 
 /* A table of RAM blocks as the stream codec takes it; the caller's to free. */
 struct tp_stream_block *tp_state_stream_blocks(
 	const struct tp_ram_block *blocks, size_t n) TP_MUST_USE;
 
-/* The small blocks' pages that aren't zero; the first small block is FIRST_INDEX in the stream. */
-struct torpor_error *tp_state_put_small(
-	struct tp_stream_writer *w, const struct tp_state *state, size_t first_index) TP_MUST_USE;
+/*
+ * The small blocks' pages that the loader hasn't got: it holds LOADED (as `small`), or zeros if
+ * that is NULL. The first small block is FIRST_INDEX in the stream.
+ */
+struct torpor_error *tp_state_put_small(struct tp_stream_writer *w, const struct tp_state *state,
+	const uint8_t *loaded, size_t first_index) TP_MUST_USE;
 
 #endif

@@ -28,7 +28,6 @@
 #include "base/call.h"
 #include "base/error.h"
 
-#define TP_STREAM_END_MARK    0	  /* the byte behind the last section (QEMU_VM_EOF) */
 #define TP_STREAM_NAME_MAX    255 /* bytes of a machine's or block's name, without the NUL */
 #define TP_STREAM_BLOCKS_MAX  256
 #define TP_STREAM_DEVICES_MAX (64 * TP_MIB)
@@ -134,7 +133,9 @@ struct tp_stream_sink tp_stream_to_fd(struct tp_stream_fd *fd);
 
 /*
  * A stream being written, in this order, which is asserted:
- *   header, [ram_start, page*, ram_end], [devices], end.
+ *   header, [ram_start, page*, ram_end], [devices], end
+ * or in two goes:
+ *   header, ram_start, page*, ram_break | ram_rest, page*, ram_end, [devices], end.
  * RAM comes before the devices because virtio reads its rings when it is loaded. Bytes are
  * gathered and reach the sink in large pieces, the last ones with tp_stream_put_end().
  */
@@ -164,6 +165,15 @@ struct torpor_error *tp_stream_put_page(
 	struct tp_stream_writer *w, size_t block, uint64_t offset, const void *page) TP_MUST_USE;
 
 struct torpor_error *tp_stream_put_ram_end(struct tp_stream_writer *w) TP_MUST_USE;
+
+/*
+ * A stream that is written in two goes: the first writer ends with ram_break, between two sections,
+ * where a loader can wait for long (in the middle of one it would hold QEMU's RCU read lock); the
+ * second begins with ram_rest. BLOCKS only name the pages that follow.
+ */
+struct torpor_error *tp_stream_put_ram_break(struct tp_stream_writer *w) TP_MUST_USE;
+struct torpor_error *tp_stream_put_ram_rest(
+	struct tp_stream_writer *w, const struct tp_stream_block *blocks, size_t n) TP_MUST_USE;
 
 /* Device sections as a DEVICES item holds them. */
 struct torpor_error *tp_stream_put_devices(

@@ -28,14 +28,17 @@
 
 /*
  *   NEW -> HEADED -> RAM -> RAM_ENDED -> DEVICES -> ENDED
- *             |                ^ |                   ^ ^
- *             +---> DEVICES    | +-------------------+ |
- *             +----------------------------------------+
+ *    |        |      ^ |         |                   ^ ^
+ *    |        |      | |         +-------------------+ |
+ *    |        +------|-|--> DEVICES                    |
+ *    |        +------|-|-------------------------------+
+ *    +---------------+ +--> RAM_BROKEN (another writer goes on)
  */
 enum writer_state {
 	WRITER_NEW,
 	WRITER_HEADED,
 	WRITER_RAM,
+	WRITER_RAM_BROKEN,
 	WRITER_RAM_ENDED,
 	WRITER_DEVICES,
 	WRITER_ENDED,
@@ -43,9 +46,9 @@ enum writer_state {
 };
 
 static const bool may_follow[WRITER_STATES][WRITER_STATES] = {
-	[WRITER_NEW] = {[WRITER_HEADED] = true},
+	[WRITER_NEW] = {[WRITER_HEADED] = true, [WRITER_RAM] = true},
 	[WRITER_HEADED] = {[WRITER_RAM] = true, [WRITER_DEVICES] = true, [WRITER_ENDED] = true},
-	[WRITER_RAM] = {[WRITER_RAM_ENDED] = true},
+	[WRITER_RAM] = {[WRITER_RAM_BROKEN] = true, [WRITER_RAM_ENDED] = true},
 	[WRITER_RAM_ENDED] = {[WRITER_DEVICES] = true, [WRITER_ENDED] = true},
 	[WRITER_DEVICES] = {[WRITER_ENDED] = true},
 };
@@ -55,7 +58,8 @@ struct tp_stream_writer {
 	enum writer_state state;
 	const struct tp_stream_block *blocks; /* the caller's, while in RAM */
 	size_t n_blocks;
-	size_t last_block; /* of the page before, or NO_BLOCK */
+	size_t last_block; /* of the page before in this section, or NO_BLOCK */
+	bool in_part;	   /* while in RAM: the section is a PART, so an END is still due */
 	size_t gathered;
 	uint8_t gather[GATHER_LEN];
 };
@@ -69,6 +73,7 @@ struct tp_stream_writer *tp_stream_writer_new(struct tp_stream_sink sink)
 	w->blocks = NULL;
 	w->n_blocks = 0;
 	w->last_block = NO_BLOCK;
+	w->in_part = false;
 	w->gathered = 0;
 	return w;
 }
@@ -179,6 +184,20 @@ static struct torpor_error *check_blocks(
 	return NULL;
 }
 
+static struct torpor_error *open_ram_section(struct tp_stream_writer *w, uint8_t type)
+{
+	w->last_block = NO_BLOCK;
+	w->in_part = type == TP_QEMU_SECTION_PART;
+	TP_TRY(put_u8(w, type));
+	return put_be32(w, RAM_SECTION_ID);
+}
+
+static struct torpor_error *close_ram_section(struct tp_stream_writer *w)
+{
+	TP_TRY(put_be64(w, TP_RAM_EOS));
+	return put_footer(w, RAM_SECTION_ID);
+}
+
 struct torpor_error *tp_stream_put_ram_start(
 	struct tp_stream_writer *w, const struct tp_stream_block *blocks, size_t n)
 {
@@ -199,11 +218,26 @@ struct torpor_error *tp_stream_put_ram_start(
 		TP_TRY(put_name(w, blocks[i].name));
 		TP_TRY(put_be64(w, blocks[i].used_len));
 	}
-	TP_TRY(put_be64(w, TP_RAM_EOS));
-	TP_TRY(put_footer(w, RAM_SECTION_ID));
+	TP_TRY(close_ram_section(w));
+	return open_ram_section(w, TP_QEMU_SECTION_PART);
+}
 
-	TP_TRY(put_u8(w, TP_QEMU_SECTION_END));
-	return put_be32(w, RAM_SECTION_ID);
+struct torpor_error *tp_stream_put_ram_rest(
+	struct tp_stream_writer *w, const struct tp_stream_block *blocks, size_t n)
+{
+	enter(w, WRITER_RAM);
+	w->blocks = blocks;
+	w->n_blocks = n;
+	return open_ram_section(w, TP_QEMU_SECTION_END);
+}
+
+struct torpor_error *tp_stream_put_ram_break(struct tp_stream_writer *w)
+{
+	enter(w, WRITER_RAM_BROKEN);
+	assert(w->in_part);
+	w->blocks = NULL;
+	TP_TRY(close_ram_section(w));
+	return flush(w);
 }
 
 struct torpor_error *tp_stream_put_page(
@@ -231,8 +265,11 @@ struct torpor_error *tp_stream_put_ram_end(struct tp_stream_writer *w)
 {
 	enter(w, WRITER_RAM_ENDED);
 	w->blocks = NULL;
-	TP_TRY(put_be64(w, TP_RAM_EOS));
-	return put_footer(w, RAM_SECTION_ID);
+	if (w->in_part) {
+		TP_TRY(close_ram_section(w));
+		TP_TRY(open_ram_section(w, TP_QEMU_SECTION_END));
+	}
+	return close_ram_section(w);
 }
 
 struct torpor_error *tp_stream_put_devices(

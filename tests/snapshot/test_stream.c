@@ -415,7 +415,7 @@ Test(writer, gives_exactly_the_format)
 	block(&expected, "rom", 0x1000);
 	be64(&expected, 0x10);
 	footer(&expected, ID);
-	u8(&expected, 3);
+	u8(&expected, 2);
 	be32(&expected, ID);
 	page_header(&expected, 0x1008, "main");
 	page_bytes(&expected, 0x55);
@@ -425,10 +425,50 @@ Test(writer, gives_exactly_the_format)
 	page_bytes(&expected, 0x55);
 	be64(&expected, 0x10);
 	footer(&expected, ID);
+	u8(&expected, 3);
+	be32(&expected, ID);
+	be64(&expected, 0x10);
+	footer(&expected, ID);
 	tp_buf_put(&expected, state.data, state.len);
 	u8(&expected, 0);
 	cr_assert_eq(b.len, expected.len);
 	cr_assert_arr_eq(b.data, expected.data, expected.len);
+}
+
+/* What is written in two goes is one stream: the break lies between two sections. */
+Test(writer, goes_on_where_another_broke_off)
+{
+	const struct tp_stream_block blocks[] = {
+		{.name = "main", .used_len = 0x4000}, {.name = "rom", .used_len = 0x1000}};
+	TP_BUF struct tp_buf state = {0};
+	TP_BUF struct tp_buf b = {0};
+	TP_BUF struct tp_buf tail = {0};
+	TP_STREAM_WRITER struct tp_stream_writer *first =
+		tp_stream_writer_new(tp_stream_to_buf(&b));
+	TP_STREAM_WRITER struct tp_stream_writer *second =
+		tp_stream_writer_new(tp_stream_to_buf(&tail));
+	uint8_t bytes[TP_PAGE_SIZE];
+	struct decoded d;
+
+	memset(bytes, 0x55, sizeof(bytes));
+	devices(&state);
+	must(tp_stream_put_header(first, "box"));
+	must(tp_stream_put_ram_start(first, blocks, 2));
+	must(tp_stream_put_page(first, 1, 0, bytes));
+	must(tp_stream_put_ram_break(first));
+	cr_assert_eq(b.data[b.len - 5], 0x7e); /* a section's footer is all there */
+	must(tp_stream_put_ram_rest(second, blocks, 2));
+	must(tp_stream_put_page(second, 0, 0x1000, bytes));
+	must(tp_stream_put_ram_end(second));
+	must(tp_stream_put_devices(second, state.data, state.len));
+	must(tp_stream_put_end(second));
+	cr_assert_eq(tail.data[0], 3);
+	tp_buf_put(&b, tail.data, tail.len);
+
+	must(decode(&d, b.data, b.len, SIZE_MAX));
+	cr_assert_eq(d.n_pages, 2);
+	cr_assert_eq(d.devices.len, state.len);
+	decoded_deinit(&d);
 }
 
 /* More than the writer gathers, in pages and in one piece. */
