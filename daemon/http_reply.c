@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/probe.h"
 #include "daemon/problem.h"
 
 #define SLOWEST (16 * TP_KIB) /* bytes a second that a client must take, beside the first */
@@ -46,6 +47,7 @@ static enum MHD_Result send_response(
 	uint64_t took = tp_now_ns() - ex->started_ns;
 	char name[160];
 
+	TP_PROBE2(request__handled, ex->number, status);
 	pthread_mutex_lock(&ex->http->lock);
 	bool draining = ex->http->draining;
 	pthread_mutex_unlock(&ex->http->lock);

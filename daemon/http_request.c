@@ -21,6 +21,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/probe.h"
 #include "daemon/config_value.h"
 
 #define TIMEOUT_DEFAULT_S 60
@@ -124,6 +125,7 @@ void *http_on_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
 {
 	struct http_exchange *ex = exchange_new(cls, uri, mhd);
 
+	TP_PROBE2(request__begin, ex->number, ex->path);
 	http_conn_until(ex->conn, ex->bounds.request_timeout_ns, false);
 	return ex;
 }
@@ -138,6 +140,7 @@ void http_on_completed(
 	if (!ex)
 		return;
 	struct http_conn *conn = ex->conn;
+	TP_PROBE2(request__end, ex->number, toe);
 	if (toe != MHD_REQUEST_TERMINATED_COMPLETED_OK)
 		tp_log(TP_LOG_DEBUG,
 			"request %" PRIu64 ": the connection ended before the answer did",

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/probe.h"
 
 /* How long an end is waited for where the caller gave no time. */
 #define END_TIMEOUT_NS (5 * TP_NSEC_PER_SEC)
@@ -199,9 +200,11 @@ struct torpor_error *tp_guest_explain(struct tp_guest *guest, struct torpor_erro
 struct torpor_error *tp_guest_execute(struct tp_guest *guest, const char *command, json_t *args,
 	int pass_fd, const struct tp_call *call, json_t **return_out)
 {
+	TP_PROBE2(qmp__command, guest->name, command);
 	struct torpor_error *err =
 		tp_qmp_execute(guest->qmp, command, args, pass_fd, call, return_out);
 
+	TP_PROBE2(qmp__answer, guest->name, command);
 	return tp_guest_explain(guest, err, command, call);
 }
 

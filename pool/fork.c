@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/probe.h"
 #include "pool/session.h"
 
 #define FORK_THREADS_MAX 8
@@ -124,6 +125,7 @@ static struct torpor_error *fork_session(struct fork_all *all)
 	TP_CLEANUP(tp_image_close) struct tp_image *image = NULL;
 
 	TP_TRY(get_image(all->source, all->call, &image));
+	TP_PROBE2(fork__opened, all->source->name, tp_image_file_bytes(image));
 	all->image = image;
 	return fork_image(all);
 }
@@ -156,7 +158,9 @@ struct torpor_error *tp_session_fork_hooked(struct torpor_session *source,
 	};
 
 	TP_TRY(tp_session_enter(source, true, &call));
+	TP_PROBE3(fork__begin, name, count, all.entered_ns);
 	struct torpor_error *err = fork_session(&all);
+	TP_PROBE2(fork__end, name, err != NULL);
 	tp_session_leave(source);
 	if (err)
 		return tp_error_in(err, "fork session", name);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/probe.h"
 #include "engine/control.h"
 #include "pool/session.h"
 #include "pool/watch.h"
@@ -120,11 +121,14 @@ struct torpor_error *tp_session_save(struct torpor_session *session, const char 
 	enum tp_path path;
 	uint64_t pages;
 
+	TP_PROBE3(save__begin, image_name, session->name, tp_guest_name(session->guest));
 	TP_TRY(tp_capture_prepare(
 		session->guest, &session->memory, &engine->capture, call, &path, &pages));
+	TP_PROBE3(save__prepared, image_name, path, pages);
 	TP_TRY(new_writer(session, image_name, pages, call, &writer));
 	/* Page faults in staging would be part of the standstill. */
 	tp_staging_warm(engine->staging, TP_MIN(pages * TP_PAGE_SIZE, WARM_MAX));
+	TP_PROBE1(save__reserved, image_name);
 	enum tp_scan_method scan = engine->capture.scan;
 	if (scan == TP_SCAN_AUTO)
 		scan = tp_procmem_scan_method();
@@ -138,6 +142,7 @@ struct torpor_error *tp_session_save(struct torpor_session *session, const char 
 	if (checkpoint) {
 		uint64_t resumed_ns = capture.stop_ns; /* as it stays in a paused one */
 		TP_TRY(go_on(session, &resumed_ns));
+		TP_PROBE2(save__running, image_name, resumed_ns);
 		report->pause_ns = resumed_ns - capture.stop_ns;
 		return commit(session, &capture, writer, call, report);
 	}
@@ -187,6 +192,7 @@ static struct torpor_error *park(struct torpor_session *session,
 		struct torpor_error *err = hooks->on_durable(hooks->data, session);
 		if (err)
 			return forget_image(session, name, err);
+		TP_PROBE1(park__recorded, name);
 	}
 
 	/* Durable: now, and only now, the process may go. There is no way back, so CALL is over. */
@@ -197,6 +203,7 @@ static struct torpor_error *park(struct torpor_session *session,
 	tp_session_show_image(session);
 	struct tp_call soon = tp_call_within(CLEANUP_TIMEOUT_NS);
 	tp_error_log(tp_session_end_guest(session, &soon));
+	TP_PROBE1(park__gone, name);
 	report->gone_ns = tp_now_ns() - stop_ns;
 	tp_session_set_state(session, TORPOR_SESSION_PARKED);
 	return NULL;
@@ -210,7 +217,9 @@ struct torpor_error *tp_session_park_hooked(struct torpor_session *session,
 	struct torpor_park_report report = {0};
 
 	TP_TRY(tp_session_enter(session, true, &call));
+	TP_PROBE1(park__begin, session->name);
 	struct torpor_error *err = park(session, hooks, &call, &report);
+	TP_PROBE2(park__end, session->name, err != NULL);
 	tp_session_leave(session);
 	if (err)
 		return tp_error_in(err, "park session", session->name);
@@ -237,9 +246,11 @@ struct torpor_error *torpor_session_checkpoint(struct torpor_session *session,
 		return tp_error(TORPOR_E_INVALID, "checkpoint to", image_name,
 			"this can't be an image's name");
 	TP_TRY(tp_session_enter(session, true, &call));
+	TP_PROBE2(checkpoint__begin, session->name, image_name);
 	struct torpor_error *err = tp_session_require_guest(session, "checkpoint");
 	if (!err)
 		err = tp_session_save(session, image_name, true, &call, &stop_ns, &report);
+	TP_PROBE3(checkpoint__end, session->name, err != NULL, image_name);
 	tp_session_leave(session);
 	if (err)
 		return tp_error_in(err, "checkpoint session", session->name);
@@ -282,6 +293,7 @@ static struct torpor_error *resume(struct torpor_session *session,
 	TP_TRY(tp_session_require(session, TORPOR_SESSION_PARKED, "resume"));
 	TP_TRY(tp_session_open_image(session, call, &image));
 	TP_TRY(tp_session_read_record(session, image, &record));
+	TP_PROBE2(resume__opened, session->name, tp_image_file_bytes(image));
 	tp_record_deinit(&session->record);
 	session->record = record;
 	record = (struct tp_record){0};
@@ -297,7 +309,9 @@ struct torpor_error *tp_session_resume_hooked(struct torpor_session *session,
 	struct torpor_resume_report report = {0};
 
 	TP_TRY(tp_session_enter(session, false, &call));
+	TP_PROBE2(resume__begin, session->name, entered_ns);
 	struct torpor_error *err = resume(session, hooks, entered_ns, &call, &report);
+	TP_PROBE2(resume__end, session->name, err != NULL);
 	tp_session_leave(session);
 	if (err)
 		return tp_error_in(err, "resume session", session->name);

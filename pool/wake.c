@@ -9,6 +9,7 @@
 #include "base/hex.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/probe.h"
 #include "engine/agent.h"
 #include "engine/control.h"
 #include "engine/qmp.h"
@@ -270,6 +271,8 @@ static struct torpor_error *load_shell(struct torpor_session *session, const str
 		TP_TRY(get_shell(session, image, call, &waited, &shell));
 		report->source = waited ? TORPOR_SOURCE_SHELL : TORPOR_SOURCE_SPAWN;
 		report->shell_ns += waited ? 0 : tp_now_ns() - start;
+		TP_PROBE3(
+			wake__process, session->name, report->source, tp_guest_name(shell->guest));
 
 		struct torpor_error *err = check(session, image, shell);
 		if (err) {
@@ -310,13 +313,17 @@ static struct torpor_error *run(struct torpor_session *session, uint32_t steps,
 	uint64_t resumed_ns;
 
 	TP_TRY(call_hook(h->on_loaded, h->data, session));
+	TP_PROBE1(wake__placed, session->name);
 	/* Written now, so that the time in it is as young as can be. */
 	TP_TRY(tp_session_send_fresh(session, steps, call));
 	TP_TRY(tp_guest_cont(session->guest, call, &resumed_ns));
+	TP_PROBE2(wake__running, session->name, resumed_ns);
 	report->running_ns = resumed_ns - entered_ns;
 	TP_TRY(call_hook(h->on_running, h->data, session));
+	TP_PROBE1(wake__submitted, session->name);
 	TP_TRY(tp_session_wait_fresh(
 		session, steps, call, &report->fresh, &report->clock_error_ns));
+	TP_PROBE2(wake__fresh, session->name, report->fresh);
 	if (session->helper)
 		report->ready_ns = tp_now_ns() - entered_ns;
 	return tp_watch(session);
@@ -355,6 +362,8 @@ static struct torpor_error *wake_warm(struct torpor_session *session, uint32_t s
 		*report = (struct torpor_resume_report){.source = TORPOR_SOURCE_WARM,
 			.path = (enum torpor_path)shell->loaded_by,
 			.loaded_ns = tp_now_ns() - entered_ns};
+		TP_PROBE3(
+			wake__process, session->name, report->source, tp_guest_name(shell->guest));
 		take_shell(session, shell);
 		tp_shell_free(shell);
 		struct torpor_error *err =
@@ -393,6 +402,7 @@ struct torpor_error *tp_session_wake(struct torpor_session *session, const struc
 	struct torpor_resume_report report;
 	bool woken = false;
 
+	TP_PROBE3(wake__begin, session->name, session->tmpl->name, image != NULL);
 	/* Until it is confirmed; what goes on in the same place has its names. */
 	session->owed = steps & ~TP_WAKE_STEPS;
 	if (!image)
@@ -402,6 +412,7 @@ struct torpor_error *tp_session_wake(struct torpor_session *session, const struc
 	session->owed = 0;
 	session->entered_ns = entered_ns;
 	tp_session_set_state(session, TORPOR_SESSION_RUNNING);
+	TP_PROBE2(wake__ready, session->name, report.pages);
 	*report_out = report;
 	return NULL;
 }

@@ -4,7 +4,7 @@
 
 packages_build=(gcc libc6-dev meson ninja-build pkg-config libcurl4-openssl-dev libinih-dev
   libjansson-dev libjose-dev libmicrohttpd-dev libsqlite3-dev libssl-dev liburing-dev
-  libxxhash-dev libzstd-dev)
+  libxxhash-dev libzstd-dev systemtap-sdt-dev)
 packages_run=(qemu-system-x86)
 packages_guest=(cpio xz-utils zstd)
 packages_test=(binutils bsdutils libcriterion-dev git openssl scdoc)

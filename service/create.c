@@ -5,6 +5,7 @@
 
 #include "base/fault.h"
 #include "base/mem.h"
+#include "base/probe.h"
 #include "service/images.h"
 #include "service/op.h"
 #include "service/starting.h"
@@ -82,6 +83,7 @@ static struct torpor_error *start_core(struct creating *creating, struct torpor_
 
 	TP_TRY(tp_claim_begin(
 		starting->service->supply, creating->tmpl, 1, true, creating->call, &claim));
+	TP_PROBE1(claim__granted, starting->live->id);
 	struct torpor_call call = tp_call_public(creating->call, &cancel);
 	struct torpor_error *err = tp_session_start_hooked(
 		creating->tmpl, &spec, &hooks, &call, &creating->report, core_out);
@@ -123,6 +125,7 @@ static struct torpor_error *create_live(struct creating *creating)
 	bool done;
 
 	starting->live = tp_live_new(service, creating->op->actor->tenant);
+	TP_PROBE3(claim__begin, starting->live->id, creating->info.name, creating->entered_ns);
 	TP_JSON json_t *result = tp_op_result(starting->live->id);
 	creating->op->object = starting->live->id;
 	creating->op->result = result;
@@ -135,6 +138,7 @@ static struct torpor_error *create_live(struct creating *creating)
 		err = start(creating);
 	tp_session_row_deinit(&starting->row);
 	err = tp_refuse(service, creating->op, err);
+	TP_PROBE2(claim__end, starting->live->id, err != NULL);
 	if (err)
 		tp_live_end(service, starting->live, TP_STATE_DESTROYED);
 	tp_live_put(service, starting->live);

@@ -10,6 +10,7 @@
 #include "base/fault.h"
 #include "base/id.h"
 #include "base/mem.h"
+#include "base/probe.h"
 #include "service/images.h"
 #include "service/op.h"
 #include "service/starting.h"
@@ -157,6 +158,7 @@ static struct torpor_error *record(struct forking *forking)
 	for (size_t i = 0; i < count; i++)
 		tp_change_put_session(change, &forking->forks[i].starting.row);
 	struct torpor_error *err = tp_settle(service, forking->op, change, NULL);
+	TP_PROBE2(fork__recorded, forking->source->id, err != NULL);
 	if (!err)
 		err = tp_fault_check("fork.committed");
 	if (!err)

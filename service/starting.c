@@ -6,6 +6,7 @@
 
 #include "base/fault.h"
 #include "base/mem.h"
+#include "base/probe.h"
 #include "service/op.h"
 
 /* NAME of the operation's fault points. */
@@ -106,6 +107,7 @@ struct torpor_error *tp_starting_wait(struct tp_starting *starting)
 	if (!starting->begun)
 		return NULL;
 	TP_TRY(tp_settle_wait(starting->service, &starting->settling));
+	TP_PROBE1(wake__recorded, starting->live->id);
 	return fault(starting, "committed");
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/fd.h"
 #include "base/mem.h"
+#include "base/probe.h"
 #include "engine/control.h"
 #include "snapshot/capture_private.h"
 #include "snapshot/sparse.h"
@@ -202,15 +203,21 @@ static struct torpor_error *capture_direct(struct tp_guest *guest, struct tp_mem
 	enum tp_scan_method scan, struct tp_image_writer *writer, const struct tp_call *call,
 	struct tp_capture *capture)
 {
+	const char *image = tp_image_writer_name(writer);
 	pid_t pid = tp_guest_pid(guest);
 	TP_RUNS struct tp_runs runs = {0};
 
 	capture->stop_ns = tp_now_ns();
 	TP_TRY(tp_guest_stop(guest, call));
+	TP_PROBE2(save__stopped, image, capture->stop_ns);
 	TP_TRY(tp_guest_save_devices(guest, &memory->devices, call));
+	TP_PROBE1(save__devices, image);
 	TP_TRY(tp_procmem_scan(pid, &memory->mapping, scan, &runs));
+	TP_PROBE3(save__scanned, image, runs.pages, runs.n);
 	TP_TRY(copy_runs(pid, &memory->mapping, &runs, writer, call));
+	TP_PROBE2(save__copied, image, runs.pages);
 	TP_TRY(copy_small(pid, memory));
+	TP_PROBE1(save__captured, image);
 	capture->captured_ns = tp_now_ns();
 
 	capture->scan = scan == TP_SCAN_AUTO ? tp_procmem_scan_method() : scan;
@@ -228,9 +235,11 @@ static struct torpor_error *capture_own(struct tp_guest *guest, struct tp_memory
 
 	capture->stop_ns = tp_now_ns();
 	TP_TRY(tp_guest_stop(guest, call));
+	TP_PROBE2(save__stopped, tp_image_writer_name(writer), capture->stop_ns);
 	TP_TRY(tp_state_take(guest, memory->ram_pages * TP_PAGE_SIZE, call, &state));
 	TP_TRY(tp_sparse_put(writer, memory->ram_fd, memory->ram_pages, "guest memory", call));
 	TP_TRY(tp_put_small(writer, state.small, state.small_len, NULL, memory->ram_pages, call));
+	TP_PROBE1(save__captured, tp_image_writer_name(writer));
 	capture->captured_ns = tp_now_ns();
 
 	capture->pages_scanned = memory->ram_pages;

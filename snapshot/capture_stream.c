@@ -13,6 +13,7 @@
 
 #include "base/fd.h"
 #include "base/mem.h"
+#include "base/probe.h"
 #include "engine/control.h"
 #include "snapshot/capture_private.h"
 #include "snapshot/stream.h"
@@ -154,6 +155,7 @@ struct torpor_error *tp_capture_stream(struct tp_guest *guest, struct tp_memory 
 
 	capture->stop_ns = tp_now_ns();
 	TP_TRY(tp_guest_stop(guest, call));
+	TP_PROBE2(save__stopped, tp_image_writer_name(writer), capture->stop_ns);
 	TP_TRY(tp_guest_migrate_start(guest, theirs, false, call));
 	theirs = tp_close(theirs); /* QEMU has its own: its end is the stream's */
 	struct torpor_error *err = capture_from(&c, ours, guest, capture);
@@ -164,6 +166,7 @@ struct torpor_error *tp_capture_stream(struct tp_guest *guest, struct tp_memory 
 		struct tp_call soon = tp_call_within(5 * TP_NSEC_PER_SEC);
 		return tp_error_first(err, tp_guest_migrate_cancel(guest, &soon));
 	}
+	TP_PROBE1(save__captured, tp_image_writer_name(writer));
 	capture->captured_ns = tp_now_ns();
 	capture->pages_scanned = c.pages;
 	return NULL;

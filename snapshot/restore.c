@@ -8,6 +8,7 @@
 
 #include "base/fd.h"
 #include "base/mem.h"
+#include "base/probe.h"
 #include "engine/control.h"
 #include "snapshot/sparse.h"
 #include "snapshot/state.h"
@@ -246,6 +247,7 @@ static struct torpor_error *load_all(
 		t->stream = w;
 		TP_TRY(load_pages(s, t, call));
 	}
+	TP_PROBE1(wake__pages, s->record->session_name);
 	TP_TRY(tp_state_put_small(w, &s->state, memory->base ? memory->base->small : NULL, 1));
 	TP_TRY(tp_stream_put_ram_end(w));
 	TP_TRY(tp_stream_put_devices(w, s->state.device, s->state.device_len));
@@ -290,6 +292,7 @@ struct torpor_error *tp_restore(struct tp_guest *guest, struct tp_memory *memory
 	TP_TRY(source_init(&s, memory->base));
 	TP_TRY(load_all(&s, &t, path, call));
 	memory->load_fd = tp_close(memory->load_fd);
+	TP_PROBE2(wake__loaded, record->session_name, path);
 	remember_small(&s, memory);
 	*path_out = path;
 	return NULL;

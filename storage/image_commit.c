@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/probe.h"
 #include "storage/codec.h"
 #include "storage/writer_priv.h"
 
@@ -103,6 +104,7 @@ static struct torpor_error *publish(struct tp_image_writer *w, const struct tp_c
 
 	TP_TRY(tp_io_truncate(w->fd, w->out.offset, w->name));
 	TP_TRY(tp_io_sync(w->fd, w->name));
+	TP_PROBE1(image__synced, w->name);
 	TP_TRY(tp_call_check(call, "write image", w->name));
 	TP_TRY(tp_io_rename(w->options.dirfd, w->temp_name, w->name, &replaced));
 	free(TP_TAKE(w->temp_name));
@@ -121,14 +123,17 @@ static struct torpor_error *commit(struct tp_image_writer *w, const struct tp_im
 
 	TP_TRY(check_meta(w, meta, &space_pages));
 	TP_TRY(tp_writer_finish_blocks(w, call));
+	TP_PROBE3(image__packed, w->name, w->pages_put, w->pages_stored);
 	uint64_t meta_offset = w->out.offset;
 	TP_TRY(write_sections(w, meta, call, &header));
 	TP_TRY(tp_out_flush(&w->out, call));
 	fill_header(w, meta, meta_offset, space_pages, &header);
 	TP_TRY(tp_io_pwrite(w->fd, &header, sizeof(header), 0, w->name));
+	TP_PROBE2(image__written, w->name, w->out.offset);
 
 	uint64_t before = tp_now_ns();
 	TP_TRY(publish(w, call));
+	TP_PROBE1(image__durable, w->name);
 	*stats = (struct tp_image_stats){
 		.pages_put = w->pages_put,
 		.pages_stored = w->pages_stored,

@@ -252,6 +252,11 @@ struct tp_image_writer *tp_image_writer_free(struct tp_image_writer *w)
 	return NULL;
 }
 
+const char *tp_image_writer_name(const struct tp_image_writer *w)
+{
+	return w->name;
+}
+
 struct torpor_error *tp_writer_check(struct tp_image_writer *w)
 {
 	TP_TRY(take_failure(w));

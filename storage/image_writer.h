@@ -55,6 +55,9 @@ struct torpor_error *tp_image_writer_new(const struct tp_image_writer_options *o
 struct tp_image_writer *tp_image_writer_free(struct tp_image_writer *writer);
 TP_DEFINE_CLEANUP(struct tp_image_writer *, tp_image_writer_free)
 
+/* As given; valid as long as WRITER. */
+const char *tp_image_writer_name(const struct tp_image_writer *writer);
+
 /*
  * An empty block to fill, lent until it is put. Waits only while all staging memory is in use, so
  * hold no more than one block at a time. Reports failures of earlier blocks as well.
