@@ -99,10 +99,8 @@ static struct torpor_error *open_state(struct torpor_engine *engine)
 /* What a killed process left behind. */
 static struct torpor_error *sweep(struct torpor_engine *engine)
 {
-	unsigned int removed = 0;
 	struct tp_call call = tp_call_within(CLEANUP_TIMEOUT_NS);
 
-	TP_TRY(tp_image_sweep(engine->images_fd, &removed));
 	TP_TRY(tp_template_sweep(engine));
 	return tp_launcher_sweep(engine->launcher, &call);
 }
@@ -131,7 +129,7 @@ static struct torpor_error *start_parts(
 	return tp_watcher_new(engine, &engine->watcher);
 }
 
-struct torpor_error *torpor_engine_open(
+struct torpor_error *tp_engine_open_unswept(
 	const struct torpor_engine_options *options, struct torpor_engine **engine_out)
 {
 	struct torpor_engine *engine = tp_calloc(1, sizeof(*engine));
@@ -158,6 +156,21 @@ struct torpor_error *torpor_engine_open(
 		err = start_parts(engine, options);
 	if (!err)
 		err = sweep(engine);
+	if (err) {
+		torpor_engine_close(engine);
+		return tp_error_in(err, "open engine", NULL);
+	}
+	*engine_out = engine;
+	return NULL;
+}
+
+struct torpor_error *torpor_engine_open(
+	const struct torpor_engine_options *options, struct torpor_engine **engine_out)
+{
+	struct torpor_engine *engine;
+
+	TP_TRY(tp_engine_open_unswept(options, &engine));
+	struct torpor_error *err = tp_image_sweep(engine->images_fd, NULL, NULL, NULL);
 	if (err) {
 		torpor_engine_close(engine);
 		return tp_error_in(err, "open engine", NULL);

@@ -64,6 +64,13 @@ struct torpor_engine {
 	uint64_t last_watch_id; /* counts sessions and waiting guests */
 };
 
+/*
+ * As torpor_engine_open, but half-written images stay where they are: for who goes through images/
+ * anyway (tp_image_sweep), which takes as long as there are files.
+ */
+struct torpor_error *tp_engine_open_unswept(
+	const struct torpor_engine_options *options, struct torpor_engine **engine_out) TP_MUST_USE;
+
 /* "PREFIX-PID-NUMBER": unique among all engines on this state directory. The caller's to free. */
 char *tp_engine_guest_name(struct torpor_engine *engine, const char *prefix) TP_MUST_USE;
 

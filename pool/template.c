@@ -385,7 +385,7 @@ struct torpor_error *tp_template_remove_dir(struct torpor_engine *engine, const 
 
 	if (dir < 0)
 		return tp_error_errno(errno, "open directory", dir_name);
-	TP_TRY(tp_image_sweep(dir, &swept));
+	TP_TRY(tp_image_sweep(dir, NULL, NULL, &swept));
 	for (size_t i = 0; i < TP_ARRAY_LEN(files); i++) {
 		if (unlinkat(dir, files[i], 0) < 0 && errno != ENOENT)
 			return tp_error_errno(errno, "remove", files[i]);

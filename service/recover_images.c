@@ -2,11 +2,11 @@
 /*
  * Image files against their rows.
  *
- * Ten thousand parked sessions cost one ordered pass over two lists of names; a file is opened only
+ * All parked sessions together cost one pass over the names of the rows, and one over those of the
+ * files, which is also the sweep of half-written ones; neither is sorted. A file is opened only
  * where the record can be behind it: of a session that is recorded as having a process, which may
  * have been killed in a park between the file's rename and the commit.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -18,7 +18,9 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "service/names.h"
 #include "service/recover_priv.h"
+#include "storage/image_writer.h"
 
 /* --- one image --- */
 
@@ -48,57 +50,6 @@ void tp_recover_look(const struct tp_service *service, const char *id, const cha
 		torpor_image_info_deinit(&info);
 	}
 	*image_out = image;
-}
-
-/* --- names --- */
-
-struct names {
-	char **names; /* owned, as they are; in order */
-	size_t n;
-};
-
-static void add_name(struct names *names, const char *name)
-{
-	if ((names->n & (names->n - 1)) == 0)
-		names->names = tp_reallocarray(
-			names->names, names->n ? 2 * names->n : 1, sizeof(*names->names));
-	names->names[names->n++] = tp_strdup(name);
-}
-
-static void names_deinit(struct names *names)
-{
-	for (size_t i = 0; i < names->n; i++)
-		free(names->names[i]);
-	free(names->names);
-}
-
-static int by_name(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static struct torpor_error *collect(void *data, const char *name)
-{
-	add_name(data, name);
-	return NULL;
-}
-
-static struct torpor_error *read_files(const struct tp_service *service, struct names *files)
-{
-	TP_FREE char *path = tp_asprintf("%s/images", service->state_dir);
-	DIR *dir = opendir(path);
-	struct dirent *entry;
-
-	if (!dir)
-		return tp_error_errno(errno, "list", path);
-	while ((entry = readdir(dir))) {
-		if (entry->d_name[0] != '.')
-			add_name(files, entry->d_name);
-	}
-	closedir(dir);
-	if (files->n > 0)
-		qsort(files->names, files->n, sizeof(*files->names), by_name);
-	return NULL;
 }
 
 /* --- files that no row has --- */
@@ -178,41 +129,48 @@ static struct torpor_error *lose_image(struct tp_recovery *recovery, const char 
 
 /* --- both --- */
 
-static struct torpor_error *compare(
-	struct tp_recovery *recovery, const struct names *rows, const struct names *files)
-{
-	size_t row = 0;
-	size_t file = 0;
+struct comparison {
+	struct tp_recovery *recovery;
+	struct tp_names rows; /* of the images; taken: there is a file */
+};
 
-	while (row < rows->n || file < files->n) {
-		int order = row == rows->n     ? 1
-			    : file == files->n ? -1
-					       : strcmp(rows->names[row], files->names[file]);
-		if (order < 0)
-			TP_TRY(lose_image(recovery, rows->names[row]));
-		else if (order > 0)
-			add_stray(recovery, files->names[file]);
-		row += order <= 0;
-		file += order >= 0;
-	}
+static struct torpor_error *add_row(void *data, const char *name)
+{
+	struct comparison *comparison = data;
+
+	tp_names_add(&comparison->rows, name);
 	return NULL;
+}
+
+static void see_file(void *data, const char *name)
+{
+	struct comparison *comparison = data;
+
+	if (!tp_names_take(&comparison->rows, name))
+		add_stray(comparison->recovery, name);
+}
+
+static struct torpor_error *see_files(struct comparison *comparison)
+{
+	TP_FREE char *path = tp_asprintf("%s/images", comparison->recovery->service->state_dir);
+	TP_FD int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return tp_error_errno(errno, "list", path);
+	return tp_error_in(tp_image_sweep(fd, see_file, comparison, NULL), "list", path);
 }
 
 struct torpor_error *tp_recover_images(struct tp_recovery *recovery)
 {
-	struct names rows = {0};
-	struct names files = {0};
+	struct comparison comparison = {.recovery = recovery};
+	struct tp_names *rows = &comparison.rows;
 
 	struct torpor_error *err =
-		tp_records_image_names(recovery->service->records, collect, &rows);
+		tp_records_image_names(recovery->service->records, add_row, &comparison);
 	if (!err)
-		err = read_files(recovery->service, &files);
-	/* The records say in which order, but not by which rule. */
-	if (!err && rows.n > 0)
-		qsort(rows.names, rows.n, sizeof(*rows.names), by_name);
-	if (!err)
-		err = compare(recovery, &rows, &files);
-	names_deinit(&rows);
-	names_deinit(&files);
+		err = see_files(&comparison);
+	for (const char *name = NULL; !err && (name = tp_names_next_left(rows, name));)
+		err = lose_image(recovery, name);
+	tp_names_deinit(rows);
 	return err;
 }

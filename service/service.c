@@ -156,7 +156,8 @@ static struct torpor_error *open_engine(struct tp_service *service)
 	options.keep_guests = true;
 	options.on_event = tp_keeper_engine_event;
 	options.event_data = service->keeper;
-	TP_TRY(torpor_engine_open(&options, &service->engine));
+	/* Recovery sweeps, in the pass that it makes over all images. */
+	TP_TRY(tp_engine_open_unswept(&options, &service->engine));
 	service->state_dir = tp_strdup(torpor_engine_state_dir(service->engine));
 	return NULL;
 }

@@ -81,7 +81,13 @@ struct torpor_error *tp_image_writer_commit(struct tp_image_writer *writer,
 	const struct tp_image_meta *meta, const struct tp_call *call,
 	struct tp_image_stats *stats_out) TP_MUST_USE;
 
-/* Removes temporary files in DIRFD that no living writer holds. REMOVED_OUT may be NULL. */
-struct torpor_error *tp_image_sweep(int dirfd, unsigned int *removed_out) TP_MUST_USE;
+/*
+ * Removes temporary files in DIRFD that no living writer holds. The names of all other files, but
+ * for those that begin with a dot, are given to EACH (may be NULL), in no order. REMOVED_OUT may be
+ * NULL.
+ */
+typedef void tp_file_each(void *data, const char *name);
+struct torpor_error *tp_image_sweep(
+	int dirfd, tp_file_each *each, void *data, unsigned int *removed_out) TP_MUST_USE;
 
 #endif

@@ -245,7 +245,7 @@ struct torpor_error *tp_records_sessions_due(struct tp_records *records, uint64_
 /* Of a session; NULL: all. */
 struct torpor_error *tp_records_images(struct tp_records *records, const char *session,
 	tp_image_each *each, void *data) TP_MUST_USE;
-/* The names of all images, in order: to be compared with the files. */
+/* The names of all images, in no order: to be compared with the files. */
 struct torpor_error *tp_records_image_names(
 	struct tp_records *records, tp_name_each *each, void *data) TP_MUST_USE;
 

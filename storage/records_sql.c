@@ -70,7 +70,9 @@ static const struct {
 	[TP_STMT_IMAGES] = {SELECT, &tp_image_row_type,
 		"WHERE session = ?1 ORDER BY created_ns, name"},
 	[TP_STMT_ALL_IMAGES] = {SELECT, &tp_image_row_type, "ORDER BY name"},
-	[TP_STMT_IMAGE_NAMES] = {PLAIN, NULL, "SELECT name FROM images ORDER BY name"},
+	/* All that are needed at a start: of what holds the names, this index is the smallest. */
+	[TP_STMT_IMAGE_NAMES] = {PLAIN, NULL,
+		"SELECT name FROM images INDEXED BY images_by_session"},
 	[TP_STMT_USAGE] = {PLAIN, NULL,
 		"SELECT sessions, live, live_memory_bytes, parked, image_bytes FROM usage"
 		" WHERE tenant = ifnull(?1, '')"},

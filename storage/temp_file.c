@@ -122,7 +122,8 @@ static void close_dir(DIR *dir)
 }
 TP_DEFINE_CLEANUP(DIR *, close_dir)
 
-struct torpor_error *tp_image_sweep(int dirfd, unsigned int *removed_out)
+struct torpor_error *tp_image_sweep(
+	int dirfd, tp_file_each *each, void *data, unsigned int *removed_out)
 {
 	TP_FD int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	TP_CLEANUP(close_dir) DIR *dir = NULL;
@@ -141,6 +142,8 @@ struct torpor_error *tp_image_sweep(int dirfd, unsigned int *removed_out)
 			break;
 		if (is_temp_name(entry->d_name))
 			first = tp_error_first(first, sweep_one(dirfd, entry->d_name, &removed));
+		else if (each && entry->d_name[0] != '.')
+			each(data, entry->d_name);
 	}
 	if (first)
 		return TP_TAKE(first);

@@ -289,7 +289,7 @@ static void swept(enum torpor_errc code, const struct spec *spec)
 	unsigned int removed = 0;
 	bool published = code == 0 || fault.op == TP_IO_SYNC_DIR;
 
-	must(tp_image_sweep(world.dirfd, &removed));
+	must(tp_image_sweep(world.dirfd, NULL, NULL, &removed));
 	cr_assert_eq(removed, !published && fault.op != TP_IO_CREATE);
 	cr_assert_eq(count_files(&world), published);
 	if (published)
@@ -386,14 +386,23 @@ Test(crash, sweeping_spares_files_in_use)
 	unsigned int removed;
 
 	must(tp_image_writer_new(&options, &forever, &writer));
-	must(tp_image_sweep(world.dirfd, &removed));
+	must(tp_image_sweep(world.dirfd, NULL, NULL, &removed));
 	cr_assert_eq(removed, 0);
 	must(put_pages(writer, &large, &forever));
-	must(tp_image_sweep(world.dirfd, &removed));
+	must(tp_image_sweep(world.dirfd, NULL, NULL, &removed));
 	cr_assert_eq(removed, 0);
 	must(tp_image_writer_commit(writer, &meta, &forever, NULL));
 	tp_image_writer_free(writer);
 	read_back(&world, "image", &large, large.n_pages, true);
+}
+
+static void see(void *data, const char *name)
+{
+	unsigned int *seen = data;
+
+	cr_assert(strcmp(name, "image") == 0 || strcmp(name, "image.0123456789abcdef.part") == 0,
+		"%s", name);
+	++*seen;
 }
 
 Test(crash, sweeping_touches_only_temporary_files)
@@ -402,14 +411,16 @@ Test(crash, sweeping_touches_only_temporary_files)
 		".image.0123456789abcdeg.part", "image.0123456789abcdef.part",
 		".0123456789abcdef.part", ".x.0123456789abcdef.par"};
 	unsigned int removed;
+	unsigned int seen = 0;
 
 	for (size_t i = 0; i < TP_ARRAY_LEN(foreign); i++)
 		spit(&world, foreign[i], "x", 1);
 	spit(&world, ".image.0123456789abcdef.part", "x", 1);
 	cr_assert_eq(symlinkat("image", world.dirfd, ".link.0123456789abcdef.part"), 0);
 	cr_assert_eq(mkfifoat(world.dirfd, ".fifo.0123456789abcdef.part", 0600), 0);
-	must(tp_image_sweep(world.dirfd, &removed));
+	must(tp_image_sweep(world.dirfd, see, &seen, &removed));
 	cr_assert_eq(removed, 1);
+	cr_assert_eq(seen, 2, "names without a dot before them are told");
 	cr_assert_eq(count_files(&world), TP_ARRAY_LEN(foreign) + 2);
-	cr_assert_eq(code_of(tp_image_sweep(-1, &removed)), TORPOR_E_IO);
+	cr_assert_eq(code_of(tp_image_sweep(-1, NULL, NULL, &removed)), TORPOR_E_IO);
 }

@@ -105,7 +105,7 @@ static void *meddle(void *arg)
 	(void)arg;
 	while (!atomic_load(&over)) {
 		/* It may sweep a file that was created but not yet locked; the writer copes. */
-		must(tp_image_sweep(world.dirfd, NULL));
+		must(tp_image_sweep(world.dirfd, NULL, NULL, NULL));
 		tp_staging_trim(world.staging, 0);
 		sched_yield();
 	}

@@ -144,6 +144,19 @@ Test(recover, files_that_no_row_has_are_strays_if_they_are_ours)
 		cr_assert(is_stray(ours[i]), "%s", ours[i]);
 }
 
+Test(recover, half_written_files_are_removed_on_the_way)
+{
+	TP_FREE char *path = tp_asprintf("%s/images/.%s.0123456789abcdef.part", dir, PARKED);
+
+	put_park(PARKED);
+	put_file(PARKED);
+	put_file("." PARKED ".0123456789abcdef.part");
+	must(tp_recover_images(&recovery));
+	cr_assert_eq(access(path, F_OK), -1);
+	cr_assert_eq(recovery.n_strays, 0);
+	cr_assert_not(recovery.changed);
+}
+
 Test(recover, the_park_of_a_session_that_is_found_newer_is_no_stray)
 {
 	struct tp_found found[2] = {

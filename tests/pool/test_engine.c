@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening the engine, where no guest is needed for it. */
+#include <criterion/criterion.h>
+
+#include <fcntl.h>
+#include <ftw.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/mem.h"
+#include "pool/engine.h"
+
+#define HALF "images/.half.0123456789abcdef.part"
+
+static char *dir;
+
+static void set_up(void)
+{
+	const char *tmp = getenv("TMPDIR");
+
+	dir = tp_asprintf("%s/torpor-engine-XXXXXX", tmp ? tmp : "/tmp");
+	cr_assert_not_null(mkdtemp(dir));
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
+static void tear_down(void)
+{
+	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	free(dir);
+}
+
+TestSuite(engine, .init = set_up, .fini = tear_down);
+
+static void leave_half_an_image(void)
+{
+	TP_FREE char *images = tp_asprintf("%s/images", dir);
+	TP_FREE char *path = tp_asprintf("%s/" HALF, dir);
+
+	cr_assert_eq(mkdir(images, 0700), 0);
+	TP_FD int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	cr_assert_geq(fd, 0);
+}
+
+static bool has_half_an_image(void)
+{
+	TP_FREE char *path = tp_asprintf("%s/" HALF, dir);
+
+	return access(path, F_OK) == 0;
+}
+
+Test(engine, opening_removes_what_was_half_written)
+{
+	struct torpor_engine_options options = {.state_dir = dir};
+	struct torpor_engine *engine;
+
+	leave_half_an_image();
+	cr_assert_null(torpor_engine_open(&options, &engine));
+	cr_assert_not(has_half_an_image());
+	torpor_engine_close(engine);
+}
+
+Test(engine, opening_leaves_that_to_who_wants_to_do_it)
+{
+	struct torpor_engine_options options = {.state_dir = dir};
+	struct torpor_engine *engine;
+
+	leave_half_an_image();
+	cr_assert_null(tp_engine_open_unswept(&options, &engine));
+	cr_assert(has_half_an_image());
+	torpor_engine_close(engine);
+}
