@@ -140,9 +140,11 @@ static enum tp_chore_outcome ping(
 
 /* --- sessions without process --- */
 
+/* Sessions of one group whose time is over: what changed at changed_ns or before. */
 struct due {
-	char id[TP_ID_LEN + 1];
-	char tenant[65];
+	struct tp_due_group group;
+	char *template_name; /* owned; the group's */
+	char *tenant;
 };
 
 struct scan {
@@ -153,44 +155,105 @@ struct scan {
 	size_t n;
 };
 
-static struct torpor_error *scan_row(void *data, const struct tp_session_row *row)
+static struct torpor_error *scan_group(void *data, const struct tp_due_group *group)
 {
 	struct scan *scan = data;
-	struct tp_timers timers = tp_timers_of(scan->service, row);
+	struct tp_session_row row = {
+		.tenant = (char *)group->tenant,
+		.template_name = (char *)group->template_name,
+		.ttl_s = TP_UNSET,
+		.idle_s = TP_UNSET,
+		.retention_s = group->retention_s,
+		.changed_ns = group->changed_ns,
+	};
+	struct tp_timers timers = tp_timers_of(scan->service, &row);
 	uint64_t at;
 
-	if (!tp_parked_due(row, &timers, scan->now_ns, &at)) {
+	if (!tp_parked_due(&row, &timers, scan->now_ns, &at)) {
 		scan->next_ns = TP_MIN(scan->next_ns, at);
 		return NULL;
 	}
 	scan->due = tp_reallocarray(scan->due, scan->n + 1, sizeof(*scan->due));
 	struct due *due = &scan->due[scan->n++];
-	snprintf(due->id, sizeof(due->id), "%s", row->id);
-	snprintf(due->tenant, sizeof(due->tenant), "%s", row->tenant);
+	due->template_name = tp_strdup(group->template_name);
+	due->tenant = tp_strdup(group->tenant);
+	due->group = (struct tp_due_group){
+		.template_name = due->template_name,
+		.tenant = due->tenant,
+		.retention_s = group->retention_s,
+		.changed_ns = scan->now_ns - (at - group->changed_ns),
+	};
 	return NULL;
+}
+
+struct ids {
+	char (*ids)[TP_ID_LEN + 1]; /* owned */
+	size_t n;
+};
+
+static struct torpor_error *collect_id(void *data, const char *id)
+{
+	struct ids *ids = data;
+
+	if ((ids->n & (ids->n - 1)) == 0)
+		ids->ids = tp_reallocarray(ids->ids, ids->n ? 2 * ids->n : 1, sizeof(*ids->ids));
+	snprintf(ids->ids[ids->n++], sizeof(*ids->ids), "%s", id);
+	return NULL;
+}
+
+/* Ending many takes a while, in which the later ones may have been resumed, or told to be kept. */
+static bool still_due(struct tp_service *service, const char *id, uint64_t now_ns)
+{
+	struct tp_live *live = tp_live_peek(service, id);
+	bool sleeps = true;
+
+	if (live) {
+		pthread_mutex_lock(&service->lock);
+		sleeps = live->state == TP_STATE_PARKED || live->state == TP_STATE_ERROR;
+		pthread_mutex_unlock(&service->lock);
+		tp_live_put(service, live);
+	}
+	return sleeps && tp_chore_gone(service, id) <= now_ns;
+}
+
+/* False: not all of them; there was a failure, or the keeper ends. */
+static bool end_group(struct scan *scan, const struct due *due, int cancel_fd)
+{
+	struct tp_call call = call_within(TP_NO_DEADLINE, cancel_fd);
+	struct ids ids = {0};
+	bool failed = false;
+
+	struct torpor_error *err =
+		tp_records_sessions_due(scan->service->records, &due->group, collect_id, &ids);
+	for (size_t i = 0; i < ids.n && !err; i++) {
+		err = tp_call_check(&call, "look at", "parked sessions");
+		if (!err && still_due(scan->service, ids.ids[i], scan->now_ns))
+			failed |= destroy(scan->service, due->tenant, ids.ids[i], "retention",
+					  cancel_fd) == TP_CHORE_FAILED;
+	}
+	free(ids.ids);
+	if (!err)
+		return !failed;
+	(void)outcome(scan->service, err, "retention");
+	return false;
 }
 
 void tp_chore_parked(struct tp_service *service, int cancel_fd, uint64_t *next_ns_out)
 {
-	static const char *const states[] = {"parked", "error"};
 	struct scan scan = {.service = service, .now_ns = tp_realtime_ns(), .next_ns = UINT64_MAX};
-	struct tp_call call = call_within(TP_NO_DEADLINE, cancel_fd);
-	struct torpor_error *over = NULL;
+	bool ended = true;
 
-	for (size_t i = 0; i < TP_ARRAY_LEN(states); i++) {
-		struct tp_session_filter filter = {.state = states[i]};
-		tp_error_log(
-			tp_error_in(tp_records_sessions(service->records, &filter, scan_row, &scan),
-				"look at", "parked sessions"));
+	tp_error_log(tp_error_in(tp_records_due_groups(service->records, scan_group, &scan),
+		"look at", "parked sessions"));
+	for (size_t i = 0; i < scan.n; i++) {
+		ended = end_group(&scan, &scan.due[i], cancel_fd) && ended;
+		free(scan.due[i].template_name);
+		free(scan.due[i].tenant);
 	}
-	for (size_t i = 0; i < scan.n && !over; i++) {
-		const struct due *due = &scan.due[i];
-		if (destroy(service, due->tenant, due->id, "retention", cancel_fd) ==
-			TP_CHORE_FAILED)
-			scan.next_ns = TP_MIN(scan.next_ns, scan.now_ns + 60 * TP_NSEC_PER_SEC);
-		over = tp_call_check(&call, "look at", "parked sessions");
-	}
-	torpor_error_free(over);
+	/* When those that are left are due is seen by looking again. */
+	if (scan.n > 0)
+		scan.next_ns = TP_MIN(scan.next_ns,
+			scan.now_ns + (ended ? TP_NSEC_PER_SEC : 60 * TP_NSEC_PER_SEC));
 	free(scan.due);
 	*next_ns_out = scan.next_ns;
 }

@@ -226,21 +226,46 @@ struct torpor_error *tp_records_image_names(
 		&(struct each){.fn.name = each, .data = data});
 }
 
-/* What has changed by then is due by the default; -1 (nothing has) if that is never. */
-static int64_t default_due(uint64_t now_ns, int64_t default_retention_s)
+struct due_groups {
+	tp_due_group_each *each;
+	void *data;
+};
+
+static struct torpor_error *read_due_groups(struct tp_sql *sql, sqlite3_stmt *stmt, void *data)
 {
-	if (default_retention_s <= 0 || (uint64_t)default_retention_s > now_ns / TP_NSEC_PER_SEC)
-		return -1;
-	return (int64_t)(now_ns - (uint64_t)default_retention_s * TP_NSEC_PER_SEC);
+	struct due_groups *groups = data;
+	int rc;
+
+	while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+		struct tp_due_group group = {
+			.template_name = (const char *)sqlite3_column_text(stmt, 0),
+			.tenant = (const char *)sqlite3_column_text(stmt, 1),
+			.retention_s = sqlite3_column_int64(stmt, 2),
+			.changed_ns = (uint64_t)sqlite3_column_int64(stmt, 3),
+		};
+		TP_TRY(groups->each(groups->data, &group));
+	}
+	return rc == SQLITE_DONE ? NULL : tp_sql_error(sql->db, "read the records", sql->path);
 }
 
-struct torpor_error *tp_records_sessions_due(struct tp_records *records, uint64_t now_ns,
-	int64_t default_retention_s, tp_name_each *each, void *data)
+struct torpor_error *tp_records_due_groups(
+	struct tp_records *records, tp_due_group_each *each, void *data)
+{
+	return ask(records, &(struct question){.stmt = TP_STMT_DUE_GROUPS}, read_due_groups,
+		&(struct due_groups){.each = each, .data = data});
+}
+
+struct torpor_error *tp_records_sessions_due(struct tp_records *records,
+	const struct tp_due_group *group, tp_name_each *each, void *data)
 {
 	return ask(records,
-		&(struct question){.stmt = TP_STMT_SESSIONS_DUE,
-			.number = (int64_t)now_ns,
-			.other = default_due(now_ns, default_retention_s)},
+		&(struct question){
+			.stmt = TP_STMT_SESSIONS_DUE,
+			.a = group->template_name,
+			.b = group->tenant,
+			.number = group->retention_s,
+			.other = (int64_t)TP_MIN(group->changed_ns, (uint64_t)INT64_MAX),
+		},
 		read_names, &(struct each){.fn.name = each, .data = data});
 }
 

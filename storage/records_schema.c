@@ -197,7 +197,18 @@ static const char version_1[] =
 										      "NEW.tenant;"
 										      " END;";
 
-const char *const tp_records_migrations[] = {version_1};
+/*
+ * Retention is resolved outside: it may be the session's, its template's, its tenant's or the
+ * default. So the keys are what it is resolved from, and those that share them are due in the order
+ * of their last change. The state is in it because SQLite would look it up in the table otherwise.
+ */
+static const char version_2[] = "DROP INDEX sessions_due;"
+				"DROP INDEX sessions_due_default;"
+				"CREATE INDEX sessions_by_retention"
+				" ON sessions (template_name, tenant, retention_s, changed_ns, state)"
+				" WHERE state IN ('parked', 'error') AND retention_s <> 0;";
+
+const char *const tp_records_migrations[] = {version_1, version_2};
 const size_t tp_records_migration_count = TP_ARRAY_LEN(tp_records_migrations);
 
 /* A number that a PRAGMA or a count gives. */

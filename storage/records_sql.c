@@ -61,12 +61,16 @@ static const struct {
 	[TP_STMT_TENANTS] = {SELECT, &tp_tenant_row_type, "ORDER BY name"},
 	[TP_STMT_TOKENS] = {SELECT, &tp_token_row_type,
 		"WHERE tenant IS ?1 ORDER BY created_ns, id"},
-	/* ?3: now. ?4: what changed by then is due by the default. */
+	[TP_STMT_DUE_GROUPS] = {PLAIN, NULL,
+		"SELECT template_name, tenant, retention_s, min(changed_ns)"
+		" FROM sessions INDEXED BY sessions_by_retention"
+		" WHERE state IN ('parked', 'error') AND retention_s <> 0"
+		" GROUP BY template_name, tenant, retention_s"},
+	/* ?1: template. ?2: tenant. ?3: retention. ?4: changed by then. */
 	[TP_STMT_SESSIONS_DUE] = {PLAIN, NULL,
-		"SELECT id FROM sessions WHERE state = 'parked' AND retention_s > 0"
-		" AND changed_ns + retention_s * 1000000000 <= ?3"
-		" UNION ALL SELECT id FROM sessions WHERE state = 'parked' AND retention_s < 0"
-		" AND changed_ns <= ?4 LIMIT 100"},
+		"SELECT id FROM sessions INDEXED BY sessions_by_retention"
+		" WHERE state IN ('parked', 'error') AND retention_s <> 0 AND template_name = ?1"
+		" AND tenant = ?2 AND retention_s = ?3 AND changed_ns <= ?4 ORDER BY changed_ns"},
 	[TP_STMT_IMAGES] = {SELECT, &tp_image_row_type,
 		"WHERE session = ?1 ORDER BY created_ns, name"},
 	[TP_STMT_ALL_IMAGES] = {SELECT, &tp_image_row_type, "ORDER BY name"},

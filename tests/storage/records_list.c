@@ -191,37 +191,94 @@ Test(lists, pages_make_up_the_whole_even_while_sessions_come_and_go)
 	names_deinit(&whole);
 }
 
-static void check_due(uint64_t now_s, int64_t default_s)
-{
-	size_t due = 0;
-	struct names names = {0};
+/* --- retention --- */
 
-	for (int i = 0; i < SESSIONS; i++) {
-		const struct tp_session_row *row = &sessions[i].row;
-		int64_t keep = row->retention_s == TP_UNSET ? default_s : row->retention_s;
-		due += strcmp(row->state, "parked") == 0 && keep > 0 && (uint64_t)keep <= now_s &&
-		       row->changed_ns + (uint64_t)keep * TP_NSEC_PER_SEC <=
-			       now_s * TP_NSEC_PER_SEC;
-	}
-	must(tp_records_sessions_due(
-		records, now_s * TP_NSEC_PER_SEC, default_s, collect_name, &names));
-	cr_expect_eq(names.count, TP_MIN(due, (size_t)100), "%zu %zu", names.count, due);
-	names_deinit(&names);
+struct due_check {
+	size_t n_sessions; /* seen in all groups */
+	struct {
+		char template_name[16];
+		char tenant[16];
+		int64_t retention_s;
+		uint64_t changed_ns;
+	} groups[SESSIONS];
+	size_t n_groups;
+};
+
+static struct torpor_error *collect_group(void *data, const struct tp_due_group *group)
+{
+	struct due_check *check = data;
+	size_t i = check->n_groups++;
+
+	cr_assert_lt(i, SESSIONS);
+	snprintf(check->groups[i].template_name, 16, "%s", group->template_name);
+	snprintf(check->groups[i].tenant, 16, "%s", group->tenant);
+	check->groups[i].retention_s = group->retention_s;
+	check->groups[i].changed_ns = group->changed_ns;
+	return NULL;
 }
 
-Test(lists, sessions_whose_retention_is_over)
+static bool is_in(const struct tp_session_row *row, const struct tp_due_group *group)
 {
-	struct tp_session_row row = a_session("long", "alice", "long");
+	return (strcmp(row->state, "parked") == 0 || strcmp(row->state, "error") == 0) &&
+	       row->retention_s != 0 && row->retention_s == group->retention_s &&
+	       strcmp(row->template_name, group->template_name) == 0 &&
+	       strcmp(row->tenant, group->tenant) == 0;
+}
 
-	row.retention_s = INT64_MAX; /* its end is behind the end of time */
-	must(put_session(records, &row));
-	check_due(0, 10);
-	check_due(50, 10);
-	check_due(100, 0);
-	check_due(100, 1000);
-	check_due(150, TP_UNSET);
-	check_due(1000, 10);
-	check_due(1000, INT64_MAX);
+static size_t count_in(const struct tp_due_group *group, uint64_t by_ns, uint64_t *oldest_out)
+{
+	size_t n = 0;
+
+	*oldest_out = UINT64_MAX;
+	for (int i = 0; i < SESSIONS; i++) {
+		const struct tp_session_row *row = &sessions[i].row;
+		if (!is_in(row, group))
+			continue;
+		*oldest_out = TP_MIN(*oldest_out, row->changed_ns);
+		n += row->changed_ns <= by_ns;
+	}
+	return n;
+}
+
+static void check_group(struct due_check *check, size_t i)
+{
+	struct tp_due_group group = {
+		.template_name = check->groups[i].template_name,
+		.tenant = check->groups[i].tenant,
+		.retention_s = check->groups[i].retention_s,
+		.changed_ns = check->groups[i].changed_ns,
+	};
+	const uint64_t all[] = {group.changed_ns - 1, group.changed_ns,
+		group.changed_ns + 50 * TP_NSEC_PER_SEC, INT64_MAX, UINT64_MAX};
+	uint64_t oldest;
+
+	check->n_sessions += count_in(&group, UINT64_MAX, &oldest);
+	cr_expect_eq(oldest, group.changed_ns);
+	for (size_t j = 0; j < TP_ARRAY_LEN(all); j++) {
+		struct names names = {0};
+		group.changed_ns = all[j];
+		must(tp_records_sessions_due(records, &group, collect_name, &names));
+		cr_expect_eq(names.count, count_in(&group, all[j], &oldest));
+		names_deinit(&names);
+	}
+}
+
+Test(lists, sessions_without_process_by_what_decides_on_their_retention)
+{
+	struct due_check check = {0};
+	size_t expected = 0;
+
+	must(tp_records_due_groups(records, collect_group, &check));
+	for (size_t i = 0; i < check.n_groups; i++)
+		check_group(&check, i);
+	for (int i = 0; i < SESSIONS; i++) {
+		const struct tp_session_row *row = &sessions[i].row;
+		expected +=
+			(strcmp(row->state, "parked") == 0 || strcmp(row->state, "error") == 0) &&
+			row->retention_s != 0;
+	}
+	cr_assert_gt(expected, 100);
+	cr_expect_eq(check.n_sessions, expected);
 }
 
 /* --- plans --- */
@@ -301,6 +358,14 @@ Test(lists, come_from_an_index)
 		TP_FREE char *plan = plan_of(db, sql);
 		cr_expect_not_null(strstr(plan, "SEARCH"), "%s", sql);
 		cr_expect_null(strstr(plan, "SCAN"), "%s: %s", sql, plan);
+		cr_expect_null(strstr(plan, "B-TREE"), "%s: %s", sql, plan);
+	}
+	/* All of them, but from what holds nothing else. */
+	static const enum tp_stmt passes[] = {TP_STMT_DUE_GROUPS, TP_STMT_IMAGE_NAMES};
+	for (size_t i = 0; i < TP_ARRAY_LEN(passes); i++) {
+		TP_FREE char *sql = tp_sql_text(passes[i]);
+		TP_FREE char *plan = plan_of(db, sql);
+		cr_expect_not_null(strstr(plan, "USING COVERING INDEX"), "%s: %s", sql, plan);
 		cr_expect_null(strstr(plan, "B-TREE"), "%s: %s", sql, plan);
 	}
 	TP_FREE char *users = tp_sql_text(TP_STMT_TEMPLATE_USERS);

@@ -63,7 +63,7 @@ static void make_golden(const char *name)
 	sqlite3_close(db);
 }
 
-Test(schema, a_file_of_version_1_is_read)
+static void check_golden(const char *name)
 {
 	struct tp_session_row session;
 	struct tp_image_row image;
@@ -72,7 +72,7 @@ Test(schema, a_file_of_version_1_is_read)
 	uint64_t value;
 	uint8_t hash[TP_HASH_LEN];
 
-	make_golden("records-1.sql");
+	make_golden(name);
 	struct tp_records *records = open_records(dir);
 	must(tp_records_session(records, "alice", "k3v9q2m7x4tz0d8h", &session));
 	cr_expect_str_eq(session.name, "demo");
@@ -99,17 +99,27 @@ Test(schema, a_file_of_version_1_is_read)
 	tp_records_close(records);
 }
 
-/* What is made today is what was made when that version was released. */
-Test(schema, version_1_has_not_changed)
+Test(schema, a_file_of_version_1_is_read)
 {
-	TP_FREE char *golden = tp_asprintf("%s/records-1.sql", GOLDEN_DIR);
+	check_golden("records-1.sql");
+}
+
+Test(schema, a_file_of_version_2_is_read)
+{
+	check_golden("records-2.sql");
+}
+
+/* What is made today is what was made when that version was released. */
+static void check_unchanged(int version, int statements)
+{
+	TP_FREE char *golden = tp_asprintf("%s/records-%d.sql", GOLDEN_DIR, version);
 	size_t len;
 	TP_FREE char *sql = (char *)read_path(golden, &len);
 	sqlite3 *db = open_db();
 	sqlite3_stmt *stmt;
 	int count = 0;
 
-	must(tp_records_migrate(db, path, tp_records_migrations, 1));
+	must(tp_records_migrate(db, path, tp_records_migrations, (size_t)version));
 	cr_assert_eq(sqlite3_prepare_v2(db, "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL",
 			     -1, &stmt, NULL),
 		SQLITE_OK);
@@ -119,8 +129,19 @@ Test(schema, version_1_has_not_changed)
 		count++;
 	}
 	sqlite3_finalize(stmt);
-	cr_expect_eq(count, 32);
+	cr_expect_eq(count, statements);
 	sqlite3_close(db);
+}
+
+Test(schema, version_1_has_not_changed)
+{
+	check_unchanged(1, 32);
+}
+
+Test(schema, version_2_has_not_changed)
+{
+	cr_assert_eq(tp_records_migration_count, 2, "a new version has a golden file, and tests");
+	check_unchanged(2, 31);
 }
 
 static const char *const steps[] = {
