@@ -19,6 +19,7 @@ enum {
 	KEY_SHELL_START,
 	KEY_SLOTS,
 	KEY_REFILL,
+	KEY_REFILL_EVERY,
 	KEY_FAILURES,
 	KEY_SEED,
 	KEY_FIXED,
@@ -38,6 +39,8 @@ static const struct argp_option options[] = {
 	{"slots", KEY_SLOTS, "N", 0, "Claims that start a guest themselves at a time (default: 2)",
 		2},
 	{"refill", KEY_REFILL, "N", 0, "Starts ahead at a time (default: 1)", 2},
+	{"refill-every", KEY_REFILL_EVERY, "N", 0,
+		"One start ahead after N of claims', while there are such (default: 4)", 2},
 	{"failures", KEY_FAILURES, "PERCENT", 0, "Starts ahead that fail (default: 0)", 2},
 	{"seed", KEY_SEED, "N", 0, "Of chance, for failures (default: 1)", 2},
 	{0},
@@ -104,6 +107,9 @@ static error_t parse_number(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_REFILL:
 		s->options.refill_slots = count(state, arg);
+		return 0;
+	case KEY_REFILL_EVERY:
+		s->options.refill_every = count(state, arg);
 		return 0;
 	case KEY_FAILURES:
 		s->options.failure_percent = count(state, arg);

@@ -50,6 +50,7 @@ const struct tp_key tp_config_keys[] = {
 	{"pool", "degraded_after", TP_KEY_COUNT, AT(service.policy.degraded_after), 1, 1000},
 	{"pool", "start_slots", TP_KEY_COUNT, AT(service.start_slots), 0, 1000},
 	{"pool", "refill_slots", TP_KEY_COUNT, AT(service.refill_slots), 0, 1000},
+	{"pool", "refill_every", TP_KEY_COUNT, AT(service.refill_every), 0, 1000},
 	{"pool", "queue", TP_KEY_COUNT, AT(service.queue_max), 1, 100000},
 	{"pool", "host_memory", TP_KEY_HOST_SIZE, AT(service.admission.host_memory), 64 * TP_MIB, SIZE_MAX_},
 	{"pool", "memory_reserve", TP_KEY_HOST_SIZE, AT(service.memory_reserve), TP_MIB, SIZE_MAX_},

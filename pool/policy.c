@@ -252,6 +252,11 @@ static bool may_start(
 	       stock->starting_shells == 0;
 }
 
+bool tp_policy_may_start_ahead(unsigned int claims, unsigned int passed, unsigned int every)
+{
+	return claims == 0 || (every > 0 && passed >= every);
+}
+
 /* The next time at which this decision could be another one by itself. */
 static uint64_t look_again(const struct tp_policy *policy, const struct tp_policy_config *config,
 	const struct demand *demand, uint64_t now_ns)

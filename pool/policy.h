@@ -101,4 +101,13 @@ void tp_policy_decide(struct tp_policy *policy, const struct tp_policy_config *c
 	const struct tp_policy_stock *stock, uint64_t now_ns,
 	struct tp_policy_decision *decision_out);
 
+/*
+ * Turns of claims and of starts ahead, on all slots of a host. While CLAIMS of them start a guest
+ * or wait to, a start ahead has its turn after EVERY of theirs (0: never), of which PASSED were
+ * begun since the last one was: of EVERY + 1 starts no more than one is ahead of demand.
+ */
+bool tp_policy_may_start_ahead(unsigned int claims, unsigned int passed, unsigned int every);
+
+#define TP_POLICY_REFILL_EVERY 4 /* unless somebody says otherwise */
+
 #endif

@@ -22,6 +22,7 @@ const struct tp_simulate_options tp_simulate_defaults = {
 	.shell_claim_ns = 30 * TP_NSEC_PER_MSEC,
 	.start_slots = 2,
 	.refill_slots = 1,
+	.refill_every = TP_POLICY_REFILL_EVERY,
 	.seed = 1,
 	.warm_bytes = 24 * TP_MIB,
 	.shell_bytes = 16 * TP_MIB,
@@ -166,6 +167,7 @@ struct world {
 	size_t n_under_way;
 	unsigned int spawning; /* of them */
 	unsigned int refilling;
+	unsigned int passed;	/* starts of claims since the last one ahead */
 	struct queue queues[2]; /* by warm_would_do */
 	uint64_t look_again_ns;
 	double byte_ns; /* memory of what waited, times the time that it did */
@@ -256,6 +258,7 @@ static bool serve_one(struct world *world)
 		struct claim *claim = dequeue(world, longest);
 		uint64_t takes = o->shell_start_ns + o->shell_claim_ns;
 		world->spawning++;
+		world->passed++;
 		world->report.from_spawn++;
 		claim->served_ns = world->now_ns + takes;
 		begin(world, ENDS_SPAWN, takes);
@@ -287,6 +290,7 @@ static void end_refill(struct world *world, const struct under_way *ended)
 static void begin_refill(struct world *world, bool warm)
 {
 	world->refilling++;
+	world->passed = 0;
 	(*(warm ? &world->stock.starting_warm : &world->stock.starting_shells))++;
 	begin(world, warm ? ENDS_WARM : ENDS_SHELL,
 		warm ? world->options->warm_start_ns : world->options->shell_start_ns);
@@ -305,8 +309,9 @@ static void follow_policy(struct world *world)
 		world->look_again_ns = decision.look_again_ns;
 		if (!decision.start_warm && !decision.start_shell)
 			return;
-		if (world->refilling == world->options->refill_slots || world->spawning > 0 ||
-			world->stock.waiting > 0)
+		if (world->refilling == world->options->refill_slots ||
+			!tp_policy_may_start_ahead(world->spawning + world->stock.waiting,
+				world->passed, world->options->refill_every))
 			return;
 		begin_refill(world, decision.start_warm);
 	}

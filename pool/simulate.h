@@ -26,6 +26,7 @@ struct tp_simulate_options {
 	uint64_t shell_claim_ns;
 	unsigned int start_slots;     /* claims that start one themselves at a time */
 	unsigned int refill_slots;    /* starts ahead at a time */
+	unsigned int refill_every;    /* one of them after so many of claims'; 0: after none */
 	unsigned int failure_percent; /* of starts ahead that fail */
 	uint64_t seed;
 	uint64_t warm_bytes; /* what one costs while it waits */

@@ -3,8 +3,9 @@
  * Keeps guests waiting, ahead of demand: warm ones and shells, for each template that is in supply.
  *
  * One thread decides (pool/policy.h), woken by claims, deaths and time; a few start guests, at most
- * `refill_slots` at a time. None is begun while a claim has to start one itself, or waits to; and
- * their threads have a lower priority than those of claims.
+ * `refill_slots` at a time. While claims have to start guests themselves, or wait to, one is begun
+ * for each `refill_every` of theirs, beside them, so that stock recovers under a load without
+ * gaps. Their threads have a lower priority than those of claims.
  *
  * Claims that find nothing waiting start a guest on their own thread, at most `start_slots` of them
  * at a time, first come first served; up to `queue_max` more wait, further ones are refused (LIMIT,
@@ -21,6 +22,7 @@ struct tp_supply;
 struct tp_supply_options {
 	unsigned int start_slots;  /* 0: the number of processors */
 	unsigned int refill_slots; /* 0: 1 */
+	unsigned int refill_every; /* 0: nothing is started ahead while claims start guests */
 	unsigned int queue_max;	   /* 0: 256 */
 	/*
 	 * Whether there is memory for one more of RAM MEMORY_BYTES, and back again

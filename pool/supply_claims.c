@@ -7,6 +7,7 @@
  * one of another template that still waits for a slot: it takes nothing from that one.
  */
 #include <errno.h>
+#include <limits.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -81,6 +82,7 @@ static bool try_grant(struct tp_supply *supply, struct tp_waiter *waiter)
 		promise(supply, claim, false);
 		claim->slot = true;
 		supply->slots_used++;
+		supply->passed += supply->passed < UINT_MAX;
 		if (claim->supplied)
 			claim->supplied->spawning++;
 		waiter->state = TP_GRANTED;

@@ -100,6 +100,7 @@ struct tp_supply {
 	unsigned int waiting;	   /* of these that wait */
 	unsigned int slots_used;
 	unsigned int refilling; /* jobs, and starts under way */
+	unsigned int passed;	/* slots given to claims since the last of these was begun */
 	uint64_t turns;
 	uint64_t chance;
 };

@@ -19,8 +19,9 @@
 
 static bool may_begin(const struct tp_supply *supply)
 {
-	return supply->refilling < supply->options.refill_slots && supply->slots_used == 0 &&
-	       supply->waiting == 0;
+	return supply->refilling < supply->options.refill_slots &&
+	       tp_policy_may_start_ahead(supply->slots_used + supply->waiting, supply->passed,
+		       supply->options.refill_every);
 }
 
 static bool wants_start(const struct tp_supplied *supplied)
@@ -49,6 +50,7 @@ static void hand_out(struct tp_supply *supply, struct tp_supplied *supplied)
 	supplied->starting[kind]++;
 	supplied->turn = ++supply->turns;
 	supply->refilling++;
+	supply->passed = 0;
 	pthread_cond_signal(&supply->work);
 }
 

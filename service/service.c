@@ -47,6 +47,7 @@ void tp_service_config_init(struct tp_service_config *config)
 		.timers = {.ttl_s = 3600, .idle_s = 0, .retention_s = INT64_C(30) * 86400},
 		.policy = tp_policy_defaults,
 		.health_every_ns = 30 * TP_NSEC_PER_SEC,
+		.refill_every = TP_POLICY_REFILL_EVERY,
 		.queue_max = 256,
 	};
 }
@@ -195,6 +196,7 @@ static struct torpor_error *open_pool(struct tp_service *service)
 	struct tp_supply_options supply = {
 		.start_slots = config->start_slots,
 		.refill_slots = config->refill_slots,
+		.refill_every = config->refill_every,
 		.queue_max = config->queue_max,
 		.reserve = reserve,
 		.unreserve = unreserve,
@@ -284,7 +286,7 @@ static const char *fixed_difference(
 		ea->path != eb->path || ea->scan != eb->scan)
 		return "engine";
 	if (a->start_slots != b->start_slots || a->refill_slots != b->refill_slots ||
-		a->queue_max != b->queue_max)
+		a->refill_every != b->refill_every || a->queue_max != b->queue_max)
 		return "pool's slots and queue";
 	if (!same(a->cgroup_root, b->cgroup_root))
 		return "cgroup";

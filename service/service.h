@@ -65,6 +65,7 @@ struct tp_service_config {
 	/* These hold until it is opened anew. */
 	unsigned int start_slots;
 	unsigned int refill_slots;
+	unsigned int refill_every;
 	unsigned int queue_max;
 	const char *cgroup_root; /* engine/cgroup.h */
 };

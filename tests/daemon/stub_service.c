@@ -51,6 +51,7 @@ void tp_service_config_init(struct tp_service_config *config)
 			.backoff_max_ns = 30 * TP_NSEC_PER_SEC,
 			.degraded_after = 5},
 		.health_every_ns = 30 * TP_NSEC_PER_SEC,
+		.refill_every = TP_POLICY_REFILL_EVERY,
 		.queue_max = 256,
 	};
 }

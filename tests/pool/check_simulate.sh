@@ -24,13 +24,24 @@ expect "trickle's claims" "$(value claims "$out")" 60
 expect "trickle's hit rate" "$(value hit_rate "$out")" 1.0
 expect "nothing to compare" "$(fixed claims "$out")" ""
 
-out=$("$simulate" --json --warm-max=64 --fixed=1 "$traces/bursts.trace")
+out=$("$simulate" --json --warm-max=64 --fixed=1 --refill-every=0 "$traces/bursts.trace")
 expect "bursts' claims" "$(value claims "$out")" 320
 expect "bursts' claims again" "$(fixed claims "$out")" 320
 expect "bursts' peak" "$(value warm_peak "$out")" 64
 # One waits, and one more was under way when the rest of the burst came.
 expect "bursts, fixed" "$(fixed from_warm "$out")" 10
-expect "again the same" "$("$simulate" --json --warm-max=64 --fixed=1 "$traces/bursts.trace")" "$out"
+expect "again the same" \
+  "$("$simulate" --json --warm-max=64 --fixed=1 --refill-every=0 "$traces/bursts.trace")" "$out"
+
+# Without turns for starts ahead those of claims leave them no gap, after the first one.
+out=$("$simulate" --json --refill-every=0 "$traces/steady.trace")
+expect "steady's claims" "$(value claims "$out")" 715
+expect "starved" "$(value from_warm "$out")" 2
+longest=$(value wait_max_ms "$out")
+# One has place beside two claims: as many as it takes 150 ms for, and nobody waits longer for it.
+out=$("$simulate" --json "$traces/steady.trace")
+expect "recovered" "$(value from_warm "$out")" 353
+expect "steady's longest wait" "$(value wait_max_ms "$out")" "$longest"
 
 out=$("$simulate" --json "$traces/swell.trace")
 expect "swell is served" $(($(value from_warm "$out") + $(value from_shell "$out") + $(value from_spawn "$out"))) \

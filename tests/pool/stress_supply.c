@@ -152,6 +152,7 @@ int main(void)
 	struct tp_supply_options options = {
 		.start_slots = START_MOST,
 		.refill_slots = 2,
+		.refill_every = 2,
 		.queue_max = 5,
 		.reserve = fake_reserve,
 		.unreserve = fake_unreserve,

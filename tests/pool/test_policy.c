@@ -184,6 +184,16 @@ Test(policy, while_it_fails_one_is_tried_at_a_time)
 	cr_assert(decide(&empty, START + 60 * SECOND).start_warm);
 }
 
+Test(policy, starts_ahead_have_their_turn)
+{
+	cr_expect(tp_policy_may_start_ahead(0, 0, 0), "there is a gap");
+	cr_expect(tp_policy_may_start_ahead(0, 0, 4));
+	cr_expect_not(tp_policy_may_start_ahead(1, 3, 4), "claims go first");
+	cr_expect(tp_policy_may_start_ahead(1, 4, 4));
+	cr_expect(tp_policy_may_start_ahead(1000, 1000, 4));
+	cr_expect_not(tp_policy_may_start_ahead(1, 1000, 0), "never");
+}
+
 Test(policy, degraded_after_failures_in_a_row_and_healed_by_one_success)
 {
 	for (int i = 0; i < 4; i++)

@@ -16,6 +16,8 @@ static struct fake one, two;
 static struct tp_supply *supply;
 static struct tp_policy_config config;
 static struct tp_call forever;
+static unsigned int refill_every; /* 0: never */
+static unsigned int refill_slots = 1;
 
 /* Nothing waits ahead of demand. */
 static void no_stock(void)
@@ -27,7 +29,8 @@ static void open_supply(unsigned int start_slots, unsigned int queue_max)
 {
 	struct tp_supply_options options = {
 		.start_slots = start_slots,
-		.refill_slots = 1,
+		.refill_slots = refill_slots,
+		.refill_every = refill_every,
 		.queue_max = queue_max,
 		.reserve = fake_reserve,
 		.unreserve = fake_unreserve,
@@ -192,6 +195,41 @@ Test(supply, a_fork_needs_shells_for_all)
 	struct tp_claim more = begin(&one, 4, false);
 	cr_assert(more.slot && more.promised_shells == 3);
 	tp_claim_end(&more, NULL, NULL);
+}
+
+/* Starts ahead that are under way or about to be, once the decider has looked. */
+static unsigned int starting_ahead(void)
+{
+	pthread_mutex_lock(&supply->lock);
+	tp_supply_hand_out(supply, tp_now_ns());
+	pthread_mutex_unlock(&supply->lock);
+	return view(&one).stock.starting_warm;
+}
+
+Test(supply, while_claims_have_slots_one_start_ahead_goes_with_each_so_many_of_theirs)
+{
+	struct tp_claim begun[18];
+
+	no_stock();
+	refill_every = 3;
+	refill_slots = 7;
+	open_supply(TP_ARRAY_LEN(begun), 0);
+	fake_gate(&one, false);
+	tp_supply_add(supply, &one.tmpl, &config);
+	begun[0] = begin(&one, 1, true);
+	config.warm_min = config.warm_max = 100;
+	tp_supply_add(supply, &one.tmpl, &config);
+	for (unsigned int i = 1; i < TP_ARRAY_LEN(begun); i++) {
+		cr_assert_eq(starting_ahead(), i / 3, "after %u claims", i);
+		begun[i] = begin(&one, 1, true);
+		cr_assert(begun[i].slot);
+	}
+	/* Until there is a gap. */
+	for (unsigned int i = 0; i < TP_ARRAY_LEN(begun); i++) {
+		cr_assert_leq(starting_ahead(), 6);
+		tp_claim_end(&begun[i], NULL, NULL);
+	}
+	cr_assert_eq(starting_ahead(), 7);
 }
 
 /* --- Claims on threads --- */
