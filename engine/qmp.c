@@ -18,7 +18,8 @@ struct tp_qmp {
 	struct tp_lines in;
 	bool closed; /* by QEMU, or because the stream is no longer in step */
 	json_int_t last_id;
-	bool greeted_again; /* see execute_again */
+	json_int_t answered_id; /* the highest that a reply was read to */
+	bool greeted_again;	/* see execute_again */
 	char *shutdown_reason;
 	/* A ring: the oldest at [first], all indices modulo TP_QMP_EVENTS_MAX. */
 	struct tp_qmp_event events[TP_QMP_EVENTS_MAX];
@@ -158,6 +159,14 @@ static struct torpor_error *read_any(
 	return NULL;
 }
 
+static void note_reply(struct tp_qmp *qmp, json_t *message)
+{
+	json_int_t id = json_integer_value(json_object_get(message, "id"));
+
+	if (id > qmp->answered_id && id <= qmp->last_id)
+		qmp->answered_id = id;
+}
+
 /* The next message; a second greeting is only noted. */
 static struct torpor_error *read_message(
 	struct tp_qmp *qmp, const struct tp_call *call, const char *step, json_t **message_out)
@@ -166,6 +175,7 @@ static struct torpor_error *read_message(
 		json_t *message;
 		TP_TRY(read_any(qmp, call, step, &message));
 		if (!qmp->version || !json_object_get(message, "QMP")) {
+			note_reply(qmp, message);
 			*message_out = message;
 			return NULL;
 		}
@@ -439,6 +449,28 @@ void tp_qmp_drain(struct tp_qmp *qmp)
 			err = tp_call_check(&soon, "drain", qmp->name);
 	}
 	torpor_error_free(err);
+}
+
+struct torpor_error *tp_qmp_ask(struct tp_qmp *qmp)
+{
+	if (qmp->closed)
+		return socket_closed(qmp, "ask");
+	return send_command(qmp, "query-status", NULL, -1);
+}
+
+bool tp_qmp_answered(struct tp_qmp *qmp)
+{
+	/* What has come is there already; the deadline is for nothing. */
+	struct tp_call soon = tp_call_within(TP_NSEC_PER_SEC);
+	struct torpor_error *err = NULL;
+
+	/* Bounded, for a QEMU that never stops talking. */
+	for (unsigned int i = 0; i < TP_QMP_EVENTS_MAX && !err && !qmp->closed &&
+				 qmp->answered_id < qmp->last_id && tp_lines_ready(&qmp->in);
+		i++)
+		err = pump(qmp, "ask", &soon);
+	torpor_error_free(err);
+	return !qmp->closed && qmp->answered_id == qmp->last_id;
 }
 
 static void forget_queued(struct tp_qmp *qmp, const char *const *names)

@@ -62,6 +62,14 @@ const char *tp_qmp_version(const struct tp_qmp *qmp);
 struct torpor_error *tp_qmp_execute(struct tp_qmp *qmp, const char *command, json_t *args,
 	int pass_fd, const struct tp_call *call, json_t **return_out) TP_MUST_USE;
 
+/*
+ * Whether QEMU answers, asked in two parts that don't wait: a question (query-status), and later
+ * whether everything that was asked so far is answered. The late reply is in nobody's way. One
+ * question at a time; with it there is room for any command.
+ */
+struct torpor_error *tp_qmp_ask(struct tp_qmp *qmp) TP_MUST_USE;
+bool tp_qmp_answered(struct tp_qmp *qmp);
+
 /* Runs a command line of the human monitor. *TEXT_OUT (may be NULL) is the caller's to free. */
 struct torpor_error *tp_qmp_hmp(struct tp_qmp *qmp, const char *command_line,
 	const struct tp_call *call, char **text_out) TP_MUST_USE;

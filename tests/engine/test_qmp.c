@@ -124,13 +124,13 @@ Test(qmp, refusals)
 
 #define GREETING_AGAIN                                                                             \
 	{                                                                                          \
-		PEER_REPLY, "{\"QMP\": {\"version\": {\"qemu\": {\"major\": 7, \"minor\": 2, "           \
-			    "\"micro\": 22}}, \"capabilities\": []}}"                             \
+		PEER_REPLY, "{\"QMP\": {\"version\": {\"qemu\": {\"major\": 7, \"minor\": 2, "     \
+			    "\"micro\": 22}}, \"capabilities\": []}}"                              \
 	}
 #define NOT_NEGOTIATED                                                                             \
 	{                                                                                          \
-		PEER_REPLY, "{\"error\": {\"class\": \"CommandNotFound\", \"desc\": "                  \
-			    "\"Expecting capabilities negotiation\"}, \"id\": $ID}"                 \
+		PEER_REPLY, "{\"error\": {\"class\": \"CommandNotFound\", \"desc\": "              \
+			    "\"Expecting capabilities negotiation\"}, \"id\": $ID}"                \
 	}
 
 Test(qmp, a_second_greeting_is_answered_too)
@@ -309,6 +309,63 @@ Test(qmp, late_replies_are_dropped)
 	must(tp_qmp_execute(qmp, "next", NULL, -1, &call, &result));
 	cr_assert(json_is_false(json_object_get(result, "late")));
 	json_decref(result);
+	finish();
+}
+
+/* Nothing waits: the answer is there once something behind it was read. */
+Test(qmp, a_question_is_answered_by_and_by)
+{
+	static const struct peer_step steps[] = {OPENING, EXPECT("{\"execute\": \"query-status\"}"),
+		EVENT("A", "{}"), OK, EVENT("B", "{}"), EXPECT("{\"execute\": \"cont\"}"), OK,
+		CLOSE};
+	static const char *const b[] = {"B", NULL};
+	TP_QMP_EVENT struct tp_qmp_event event = {0};
+
+	open_with(steps);
+	cr_assert(tp_qmp_answered(qmp), "nothing was asked");
+	must(tp_qmp_ask(qmp));
+	must(tp_qmp_wait_event(qmp, b, &call, &event));
+	cr_assert(tp_qmp_answered(qmp));
+	must(run("cont"));
+	cr_assert(tp_qmp_answered(qmp));
+	must_fail(tp_qmp_wait_event(qmp, b, &call, &event), TORPOR_E_QEMU, "closed");
+	cr_assert_not(tp_qmp_answered(qmp), "its end is no answer");
+	must_fail(tp_qmp_ask(qmp), TORPOR_E_QEMU, "closed");
+	finish();
+}
+
+Test(qmp, a_question_that_is_not_answered_is_in_nobodys_way)
+{
+	static const struct peer_step steps[] = {OPENING, EXPECT("{\"execute\": \"query-status\"}"),
+		EVENT("A", "{}"), EXPECT("{\"execute\": \"cont\"}"),
+		{PEER_REPLY, "{\"return\": {\"status\": \"paused\"}, \"id\": 2}"}, OK,
+		{PEER_SEND, NULL}};
+	static const char *const a[] = {"A", NULL};
+	TP_QMP_EVENT struct tp_qmp_event event = {0};
+
+	open_with(steps);
+	must(tp_qmp_ask(qmp));
+	must(tp_qmp_wait_event(qmp, a, &call, &event));
+	cr_assert_not(tp_qmp_answered(qmp));
+	cr_assert_not(tp_qmp_answered(qmp));
+	must(run("cont"));
+	cr_assert(tp_qmp_answered(qmp));
+	finish();
+}
+
+/* Somebody who only ever talks about other things is not well, and holds nobody up. */
+Test(qmp, no_flood_is_an_answer)
+{
+	static const struct peer_step steps[] = {OPENING, EXPECT("{\"execute\": \"query-status\"}"),
+		{PEER_FLOOD, "{\"event\": \"A\"}\n"}, {PEER_SEND, NULL}};
+	static const char *const a[] = {"A", NULL};
+	TP_QMP_EVENT struct tp_qmp_event event = {0};
+
+	open_with(steps);
+	must(tp_qmp_ask(qmp));
+	must(tp_qmp_wait_event(qmp, a, &call, &event));
+	for (int i = 0; i < 100; i++)
+		cr_assert_not(tp_qmp_answered(qmp));
 	finish();
 }
 
