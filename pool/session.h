@@ -189,6 +189,12 @@ struct torpor_error *tp_session_wake(struct torpor_session *session, const struc
 struct torpor_error *tp_session_boot(
 	struct torpor_session *session, const struct tp_call *call) TP_MUST_USE;
 
+/* Lets a stopped guest go on where it was, fresh. After a failure it may run or stand still. */
+struct torpor_error *tp_session_let_run(struct torpor_session *session, const struct tp_call *call,
+	uint64_t *resumed_ns_out) TP_MUST_USE;
+
+/* --- fresh.c --- */
+
 /*
  * Makes a running guest fresh: its helper, else its agent as far as that can. With SENT the request
  * was written already (tp_session_send_fresh) and only the answer is waited for.
@@ -197,10 +203,6 @@ struct torpor_error *tp_session_send_fresh(
 	struct torpor_session *session, uint32_t steps, const struct tp_call *call) TP_MUST_USE;
 struct torpor_error *tp_session_wait_fresh(struct torpor_session *session, uint32_t steps,
 	const struct tp_call *call, uint32_t *fresh_out, int64_t *clock_error_out) TP_MUST_USE;
-
-/* Lets a stopped guest go on where it was, fresh. After a failure it may run or stand still. */
-struct torpor_error *tp_session_let_run(struct torpor_session *session, const struct tp_call *call,
-	uint64_t *resumed_ns_out) TP_MUST_USE;
 
 /* --- park.c --- */
 
