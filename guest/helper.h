@@ -17,7 +17,7 @@
 
 #include "guest/wire.h"
 
-#define TP_GUEST_COMMANDS 32
+#define TP_GUEST_COMMANDS TP_WIRE_MAX_COMMANDS
 
 /* Room kept free for the answer to any one request. */
 #define TP_GUEST_REPLY_ROOM 256u

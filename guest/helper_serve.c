@@ -119,7 +119,8 @@ static void handle_fresh(struct tp_guest *g, const struct tp_wire_frame *frame)
 
 	if (!tp_wire_get_fresh(frame, &fresh))
 		return;
-	attach(g);
+	if (!(fresh.steps & TP_WIRE_STEP_KEEP))
+		attach(g);
 	tp_guest_fresh(g->world, &fresh, &done);
 	done.count = ++g->fresh_count;
 	tp_wire_begin(&g->out, TP_WIRE_FRESH_DONE, 0);

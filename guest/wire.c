@@ -322,7 +322,8 @@ bool tp_wire_get_fresh(const struct tp_wire_frame *frame, struct tp_wire_fresh *
 	if (!whole(&r) || fresh->seed_len > TP_WIRE_MAX_SEED ||
 		fresh->hostname_len > TP_WIRE_MAX_HOSTNAME)
 		return false;
-	if (fresh->realtime_ns < 0 && fresh->steps != TP_WIRE_STEP_CLOCK_SHIFT)
+	if (fresh->realtime_ns < 0 &&
+		(fresh->steps & ~(uint32_t)TP_WIRE_STEP_KEEP) != TP_WIRE_STEP_CLOCK_SHIFT)
 		return false;
 	if ((fresh->steps & TP_WIRE_STEP_SEED) && fresh->seed_len < TP_WIRE_MIN_SEED)
 		return false;

@@ -25,6 +25,7 @@
 #define TP_WIRE_ENCODED(len) ((len) + (len) / 254u + 2u)
 #define TP_WIRE_MAX_ENCODED  TP_WIRE_ENCODED(TP_WIRE_MAX_FRAME)
 
+#define TP_WIRE_MAX_COMMANDS 32u   /* that run at a time, detached ones included */
 #define TP_WIRE_MAX_STRINGS  512u  /* argv and env of a command together */
 #define TP_WIRE_MAX_CWD	     1024u /* bytes, without the NUL */
 #define TP_WIRE_MAX_TEXT     128u  /* of a FAILED */
@@ -132,6 +133,8 @@ enum tp_wire_step {
 	/* By itself: adds realtime_ns, which may be negative, to the clock, however late it comes.
 	 */
 	TP_WIRE_STEP_CLOCK_SHIFT = 1u << 4,
+	/* With others: the machine goes on with the same host, so its commands stay attached. */
+	TP_WIRE_STEP_KEEP = 1u << 5,
 };
 #define TP_WIRE_ALL_STEPS 15u /* what a new clone wants */
 

@@ -801,6 +801,53 @@ HELPER_TEST(a_new_host_hears_nothing_of_the_old_one)
 	CHECK_OK(run_shell(h, "kill -9 $(cat pid)", &o, &result));
 }
 
+static void send_fresh_frame(struct peer *p, uint64_t nonce, uint32_t steps)
+{
+	struct tp_wire_fresh fresh = {.nonce = nonce, .steps = steps, .realtime_ns = -5000000};
+
+	tp_wire_begin(&p->out, TP_WIRE_FRESH, 0);
+	tp_wire_put_fresh(&p->out, &fresh);
+	peer_send(p);
+}
+
+HELPER_TEST(fresh_leaves_commands_attached_if_that_is_asked)
+{
+	static struct peer p;
+	struct tp_wire_fresh_done done;
+
+	peer_init(&p, host_fd);
+	/* Its first output is due, but not granted; the second is granted and due when asked for.
+	 */
+	send_exec(&p, 5, TP_WIRE_EXEC_STDIN, 0, "echo first; read -r line; echo $line");
+	peer_expect(&p, TP_WIRE_STARTED);
+	send_fresh_frame(&p, 1, TP_WIRE_STEP_CLOCK_SHIFT | TP_WIRE_STEP_KEEP);
+	peer_expect(&p, TP_WIRE_FRESH_DONE);
+	cr_assert(tp_wire_get_fresh_done(&p.frame, &done));
+	cr_assert_eq(done.done, TP_WIRE_STEP_CLOCK_SHIFT | TP_WIRE_STEP_KEEP);
+	peer_send_u32(&p, TP_WIRE_CREDIT, 5, 1000);
+	peer_expect(&p, TP_WIRE_STDOUT);
+	cr_assert_eq(memcmp(p.frame.payload, "first\n", 6), 0);
+	peer_send_data(&p, TP_WIRE_STDIN, 5, "second\n", 7);
+	peer_expect(&p, TP_WIRE_STDOUT);
+	cr_assert_eq(memcmp(p.frame.payload, "second\n", 7), 0);
+	peer_expect(&p, TP_WIRE_EXIT);
+}
+
+HELPER_TEST(fresh_detaches_commands_otherwise)
+{
+	static struct peer p;
+
+	peer_init(&p, host_fd);
+	send_exec(&p, 5, TP_WIRE_EXEC_STDIN, 1000, "read -r line; echo $line");
+	peer_expect(&p, TP_WIRE_STARTED);
+	send_fresh_frame(&p, 1, TP_WIRE_STEP_CLOCK_SHIFT);
+	peer_expect(&p, TP_WIRE_FRESH_DONE);
+	peer_send_data(&p, TP_WIRE_STDIN, 5, "second\n", 7);
+	send_ping(&p, 2);
+	peer_expect(&p, TP_WIRE_PONG);
+	cr_assert(peer_is_quiet(&p));
+}
+
 HELPER_TEST(garbage_is_passed_over)
 {
 	static uint8_t garbage[100000];
