@@ -2,12 +2,15 @@
 /*
  * The engine's end of the resident helper in the guest (docs/GUEST.md).
  *
- * A struct tp_helper speaks over one connection to the port's socket chardev. It is used by one
- * thread at a time, and each call is over when it returns: none leaves anything running here. What
- * the guest sends is checked; frames that belong to nothing that is going on are passed over, and
- * a guest that sends nothing else for long gets TORPOR_E_GUEST. After a call that was cancelled or
- * timed out the object is as usable as before. When QEMU closes the connection calls fail with
- * TORPOR_E_QEMU.
+ * A struct tp_helper speaks over one connection to the port's socket chardev. What the guest sends
+ * is checked; frames that belong to nothing that is going on are passed over, and a guest that
+ * sends nothing else for long gets TORPOR_E_GUEST. After a call that was cancelled or timed out the
+ * object is as usable as before. When QEMU closes the connection calls fail with TORPOR_E_QEMU.
+ *
+ * Threads: requests (ping, fresh, making a command) are made one at a time, by whoever owns the
+ * helper. Commands that were made are followed by a thread each, beside each other and beside
+ * requests, and hold on to the connection by themselves. No thread runs here but those that are in
+ * a call, and each call is over when it returns.
  */
 #ifndef TP_ENGINE_HELPER_H
 #define TP_ENGINE_HELPER_H
@@ -21,9 +24,19 @@ struct tp_helper;
 
 /* Takes FD, a connected stream socket. Nothing is sent yet, and nothing waited for. */
 struct tp_helper *tp_helper_new(int fd);
-/* Closes the connection; what the guest still runs goes on. Takes NULL. Returns NULL. */
+/*
+ * Closes the connection; what the guest still runs goes on. Commands that are followed come to
+ * their end with it, as by tp_helper_retire. Takes NULL. Returns NULL.
+ */
 struct tp_helper *tp_helper_free(struct tp_helper *h);
 TP_DEFINE_CLEANUP(struct tp_helper *, tp_helper_free)
+
+/*
+ * Says what becomes of the guest, and ends the connection, but for what has arrived already. Those
+ * who follow commands get CODE, OBJECT and WHY from tp_command_explain. What was said first holds.
+ */
+void tp_helper_retire(
+	struct tp_helper *h, enum torpor_errc code, const char *object, const char *why);
 
 /* The connection; readable when the guest has said something, as it does when it has booted. */
 int tp_helper_fd(const struct tp_helper *h);
@@ -63,22 +76,24 @@ struct tp_fresh_done {
 };
 
 /*
- * Only writes the request, so the guest may be stopped and find it when it wakes. Every command of
- * before is detached by it.
+ * Only writes the request, so the guest may be stopped and find it when it wakes. Commands of other
+ * hosts are detached by it; those of this connection go on (with a guest whose helper is too old
+ * for that they end with TORPOR_E_GUEST).
  */
 struct torpor_error *tp_helper_send_fresh(
 	struct tp_helper *h, const struct tp_fresh *fresh, const struct tp_call *call) TP_MUST_USE;
 
 /*
- * Waits for the answer to FRESH, sent before. TORPOR_E_GUEST if a step that isn't optional failed.
- * Answers to earlier requests are passed over.
+ * Waits for the answer to FRESH, the last that was sent. TORPOR_E_GUEST if a step that isn't
+ * optional failed. Answers to earlier requests are passed over.
  */
 struct torpor_error *tp_helper_wait_fresh(struct tp_helper *h, const struct tp_fresh *fresh,
 	const struct tp_call *call, struct tp_fresh_done *done_out) TP_MUST_USE;
 
 /*
  * Output of a command, LEN > 0 bytes; STREAM is 1 (standard output) or 2 (standard error). The
- * bytes are the callee's only during the call. An error ends tp_helper_exec, which returns it.
+ * bytes are the callee's only during the call. An error ends tp_command_follow, which returns it.
+ * It may take its time: no more than the window comes meanwhile, and other commands don't wait.
  */
 typedef struct torpor_error *tp_exec_sink(void *data, int stream, const void *bytes, size_t len);
 
@@ -109,12 +124,39 @@ struct tp_exec_result {
 	int value; /* exit status 0 to 255, or the signal */
 };
 
+struct tp_command;
+
 /*
- * Runs a command in the guest, as the leader of a session of its own, until it ends; all output
- * was given to the sink then. Processes that it left behind go on without being listened to.
- * A command that could not be started gives the guest's errno (torpor_error_errno) and its code;
- * TORPOR_E_LIMIT if too many run already. argv, env and cwd together take up to 16 KiB.
+ * A command, to be followed. What SPEC points to is the caller's, and must last as long as the
+ * command. A connection that nothing was asked on yet is introduced to the guest first, within
+ * CALL. argv, env and cwd together take up to 16 KiB, else TORPOR_E_LIMIT; the same, as a refusal
+ * ("session-commands"), if TP_WIRE_MAX_COMMANDS run already.
  */
+struct torpor_error *tp_command_new(struct tp_helper *h, const struct tp_exec *spec,
+	const struct tp_call *call, struct tp_command **command_out) TP_MUST_USE;
+/* One that wasn't followed to its end runs on, or is killed (kill_on_cancel). Takes NULL. */
+struct tp_command *tp_command_free(struct tp_command *command);
+TP_DEFINE_CLEANUP(struct tp_command *, tp_command_free)
+
+/*
+ * Runs it in the guest, as the leader of a session of its own, until it ends; all output was given
+ * to the sink then, by this thread. To be called once. Processes that it left behind go on without
+ * being listened to. A command that could not be started gives the guest's errno
+ * (torpor_error_errno) and its code. The refusal of tp_command_new also comes from the guest, where
+ * those that nobody follows any more count too.
+ */
+struct torpor_error *tp_command_follow(struct tp_command *command, const struct tp_call *call,
+	struct tp_exec_result *result_out) TP_MUST_USE;
+
+/*
+ * ERR of tp_command_follow, or where that came of the connection's end, in its place what
+ * tp_helper_retire said, STEP being what failed. The connection may go a moment before that is
+ * known: it is waited for, shortly.
+ */
+struct torpor_error *tp_command_explain(struct tp_command *command, struct torpor_error *err,
+	const char *step, const struct tp_call *call) TP_MUST_USE;
+
+/* All of it in one, by the owner of H. */
 struct torpor_error *tp_helper_exec(struct tp_helper *h, const struct tp_exec *spec,
 	const struct tp_call *call, struct tp_exec_result *result_out) TP_MUST_USE;
 
@@ -122,6 +164,6 @@ struct torpor_error *tp_helper_exec(struct tp_helper *h, const struct tp_exec *s
  * Whether QEMU has consumed everything that was written, so that none of it is lost when the
  * machine is parked now.
  */
-bool tp_helper_drained(const struct tp_helper *h);
+bool tp_helper_drained(struct tp_helper *h);
 
 #endif
