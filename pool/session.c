@@ -141,6 +141,11 @@ int tp_session_pid(struct torpor_session *session)
 	return session->guest ? tp_guest_pid(session->guest) : 0;
 }
 
+enum torpor_source tp_session_source(const struct torpor_session *session)
+{
+	return session->source;
+}
+
 struct torpor_error *tp_session_explain(const struct torpor_session *session,
 	struct tp_guest *guest, struct torpor_error *err, const struct tp_call *call)
 {

@@ -57,6 +57,7 @@ struct torpor_session {
 	uint64_t sent_realtime_ns; /* the time in that request */
 	uint32_t owed;		   /* names that it isn't known to have yet (enum torpor_fresh) */
 	uint64_t entered_ns;	   /* when the last start, resume or fork was entered */
+	enum torpor_source source; /* of the process that it has, or had last */
 	char *end_reason;	   /* in ENDED */
 
 	/* By info_lock; written by whoever has the turn. */
@@ -130,12 +131,13 @@ struct torpor_error *tp_session_start_from(struct torpor_template *tmpl,
 /* --- steps in between, for those above who have something to do there --- */
 
 /*
- * Each is called on the thread of the call, which has the session's turn: it may ask tp_session_pid
- * and tp_session_handover_locked, and nothing else of the session. An error from one fails the call
- * as any other failure there would. Where a process that had waited turns out to be dead and is
- * replaced, the hooks are called again with the next one. A handover taken in on_loaded or
- * on_running of a start or fork says that the guest isn't known to have its names, and they are set
- * again when whoever adopts it stops and continues it; one taken after the call doesn't.
+ * Each is called on the thread of the call, which has the session's turn: it may ask
+ * tp_session_pid, tp_session_source and tp_session_handover_locked, and nothing else of the
+ * session. An error from one fails the call as any other failure there would. Where a process that
+ * had waited turns out to be dead and is replaced, the hooks are called again with the next one. A
+ * handover taken in on_loaded or on_running of a start or fork says that the guest isn't known to
+ * have its names, and they are set again when whoever adopts it stops and continues it; one taken
+ * after the call doesn't.
  */
 typedef struct torpor_error *tp_session_hook(void *data, struct torpor_session *session);
 
@@ -166,8 +168,9 @@ struct torpor_error *tp_session_fork_hooked(struct torpor_session *source,
 	const struct torpor_call *call, struct torpor_resume_report *reports_out,
 	struct torpor_session **sessions_out) TP_MUST_USE;
 
-/* For hooks: as torpor_session_info's pid, and torpor_session_handover. */
+/* For hooks: as torpor_session_info's pid, the report's source, and torpor_session_handover. */
 int tp_session_pid(struct torpor_session *session);
+enum torpor_source tp_session_source(const struct torpor_session *session);
 struct torpor_error *tp_session_handover_locked(
 	struct torpor_session *session, char **handover_out) TP_MUST_USE;
 

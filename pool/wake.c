@@ -73,6 +73,7 @@ static struct torpor_error *load_shell(struct torpor_session *session, const str
 		bool waited = false;
 		TP_TRY(get_shell(session, image, call, &waited, &shell));
 		report->source = waited ? TORPOR_SOURCE_SHELL : TORPOR_SOURCE_SPAWN;
+		session->source = report->source;
 		report->shell_ns += waited ? 0 : tp_now_ns() - start;
 		TP_PROBE3(
 			wake__process, session->name, report->source, tp_guest_name(shell->guest));
@@ -167,6 +168,7 @@ static struct torpor_error *wake_warm(struct torpor_session *session, uint32_t s
 			.loaded_ns = tp_now_ns() - entered_ns};
 		TP_PROBE3(
 			wake__process, session->name, report->source, tp_guest_name(shell->guest));
+		session->source = TORPOR_SOURCE_WARM;
 		take_shell(session, shell);
 		tp_shell_free(shell);
 		struct torpor_error *err =

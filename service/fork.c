@@ -155,8 +155,11 @@ static struct torpor_error *record(struct forking *forking)
 	size_t count = forking->spec->count;
 	struct tp_change *change = tp_change_new();
 
-	for (size_t i = 0; i < count; i++)
-		tp_change_put_session(change, &forking->forks[i].starting.row);
+	for (size_t i = 0; i < count; i++) {
+		struct tp_starting *starting = &forking->forks[i].starting;
+		tp_starting_confirmed(starting, &forking->reports[i]);
+		tp_change_put_session(change, &starting->row);
+	}
 	struct torpor_error *err = tp_settle(service, forking->op, change, NULL);
 	TP_PROBE2(fork__recorded, forking->source->id, err != NULL);
 	if (!err)

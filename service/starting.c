@@ -46,14 +46,17 @@ static struct torpor_error *on_loaded(void *data, struct torpor_session *core)
 	return place(starting, core);
 }
 
-/* What is known when vCPUs run; the rest is figures (tp_starting_done). */
-static void describe_running(struct tp_session_row *row, char *handover)
+/* What is known when vCPUs run; what the guest confirms, and figures, follow (tp_starting_done). */
+static void describe_running(struct tp_session_row *row, enum torpor_source source, char *handover)
 {
 	json_t *info = tp_row_json(row->info);
 	uint64_t now = tp_realtime_ns();
 
 	json_object_set_new(info, "started_ns", json_integer((json_int_t)now));
 	json_object_set_new(info, "since_ns", json_integer((json_int_t)now));
+	json_object_set_new(info, "source", json_string(torpor_source_name(source)));
+	/* Of the process before. */
+	json_object_del(info, "fresh");
 	tp_row_set_json(&row->info, info);
 	free(row->handover);
 	row->handover = handover;
@@ -87,7 +90,7 @@ static struct torpor_error *on_running(void *data, struct torpor_session *core)
 
 	TP_TRY(fault(starting, "running"));
 	TP_TRY(tp_session_handover_locked(core, &handover));
-	describe_running(&starting->row, handover);
+	describe_running(&starting->row, tp_session_source(core), handover);
 	if (starting->op)
 		TP_TRY(begin(starting));
 	return fault(starting, "submitted");
@@ -131,15 +134,35 @@ void tp_starting_undo(struct tp_starting *starting)
 	starting->begun = false;
 }
 
-void tp_starting_done(struct tp_starting *starting, struct torpor_session *core,
-	const struct torpor_resume_report *report, const json_t *timing)
+void tp_starting_confirmed(struct tp_starting *starting, const struct torpor_resume_report *report)
 {
 	json_t *info = tp_row_json(starting->row.info);
 
-	tp_info_last(info, "resume", json_incref((json_t *)timing));
-	json_object_set_new(info, "source", json_string(torpor_source_name(report->source)));
 	json_object_set_new(info, "fresh", tp_fresh_json(report->fresh));
 	tp_row_set_json(&starting->row.info, info);
+}
+
+/*
+ * The row was committed while the guest confirmed; a second commit for what it said would make the
+ * next claim wait. So this goes along with that one, or follows soon.
+ */
+static void note(const struct tp_starting *starting)
+{
+	struct tp_change *change = tp_change_new();
+
+	tp_change_note_session(change, starting->row.id, starting->row.info);
+	tp_error_log(tp_error_in(
+		tp_records_commit(starting->service->records, change), "note", starting->live->id));
+}
+
+void tp_starting_done(struct tp_starting *starting, struct torpor_session *core,
+	const struct torpor_resume_report *report, const json_t *timing)
+{
+	tp_starting_confirmed(starting, report);
+	json_t *info = tp_row_json(starting->row.info);
+	tp_info_last(info, "resume", json_incref((json_t *)timing));
+	tp_row_set_json(&starting->row.info, info);
+	note(starting);
 	tp_live_attach(starting->service, starting->live, core);
 	tp_live_set_row(starting->service, starting->live, &starting->row, true);
 }

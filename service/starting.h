@@ -25,6 +25,9 @@ struct tp_starting {
 /* For the core's call. Valid as long as STARTING, where it is. */
 struct tp_session_hooks tp_starting_hooks(struct tp_starting *starting);
 
+/* To the row: what the guest has confirmed. For those that are recorded once that is known. */
+void tp_starting_confirmed(struct tp_starting *starting, const struct torpor_resume_report *report);
+
 /* Waits for the commit, if it was begun. */
 struct torpor_error *tp_starting_wait(struct tp_starting *starting) TP_MUST_USE;
 
@@ -35,8 +38,8 @@ struct torpor_error *tp_starting_wait(struct tp_starting *starting) TP_MUST_USE;
 void tp_starting_undo(struct tp_starting *starting);
 
 /*
- * After success: CORE and row are the live session's; figures of REPORT are added to the row, in
- * memory. LAST: "timing" as the answer has it, borrowed.
+ * After success: CORE and row are the live session's; what the guest has confirmed and TIMING (as
+ * the answer has it; borrowed) are added to the row, and noted in the records.
  */
 void tp_starting_done(struct tp_starting *starting, struct torpor_session *core,
 	const struct torpor_resume_report *report, const json_t *timing);

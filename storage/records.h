@@ -146,6 +146,8 @@ void tp_change_remove_session(struct tp_change *change, const char *id); /* and 
  * one of its own within 5 s, or with closing; a crash may lose it.
  */
 void tp_change_touch_session(struct tp_change *change, const char *id, uint64_t active_ns);
+/* The row's info, in the same way. */
+void tp_change_note_session(struct tp_change *change, const char *id, const char *info);
 void tp_change_put_image(struct tp_change *change, const struct tp_image_row *row);
 void tp_change_remove_image(struct tp_change *change, const char *name);
 void tp_change_put_repeat(struct tp_change *change, const struct tp_repeat_row *row);

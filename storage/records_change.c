@@ -22,6 +22,7 @@ struct tp_change *tp_change_free(struct tp_change *change)
 		if (op->type)
 			tp_row_free(op->type, op->row);
 		free(op->text);
+		free(op->note);
 	}
 	free(change->ops);
 	free(change);
@@ -40,7 +41,8 @@ static void add(struct tp_change *change, const struct tp_record_op *op)
 {
 	reserve(change, change->count + 1);
 	change->ops[change->count++] = *op;
-	change->lazy = change->lazy && op->stmt == TP_STMT_TOUCH_SESSION;
+	change->lazy = change->lazy &&
+		       (op->stmt == TP_STMT_TOUCH_SESSION || op->stmt == TP_STMT_NOTE_SESSION);
 }
 
 void tp_change_append(struct tp_change *change, struct tp_change *later)
@@ -99,6 +101,13 @@ void tp_change_touch_session(struct tp_change *change, const char *id, uint64_t 
 	act(change, TP_STMT_TOUCH_SESSION, id, active_ns);
 }
 
+void tp_change_note_session(struct tp_change *change, const char *id, const char *info)
+{
+	add(change, &(struct tp_record_op){.stmt = TP_STMT_NOTE_SESSION,
+			    .text = tp_strdup(id),
+			    .note = tp_strdup(info)});
+}
+
 void tp_change_put_image(struct tp_change *change, const struct tp_image_row *row)
 {
 	put(change, TP_STMT_PUT_IMAGE, &tp_image_row_type, row);
@@ -142,6 +151,8 @@ static int bind_op(sqlite3_stmt *stmt, const struct tp_record_op *op)
 		return SQLITE_RANGE;
 	int known = sqlite3_bind_parameter_count(stmt);
 	int rc = sqlite3_bind_text(stmt, 1, op->text, -1, SQLITE_STATIC);
+	if (rc == SQLITE_OK && op->note)
+		return sqlite3_bind_text(stmt, 2, op->note, -1, SQLITE_STATIC);
 	if (rc == SQLITE_OK && known >= 2)
 		rc = sqlite3_bind_int64(stmt, 2, (int64_t)op->number);
 	if (rc == SQLITE_OK && known >= 3)

@@ -27,7 +27,8 @@ struct tp_record_op {
 	const struct tp_row_type *type; /* of a put; else NULL */
 	void *row;			/* owned */
 	char *text;			/* owned; ?1 */
-	uint64_t number;		/* ?2 */
+	uint64_t number;		/* ?2, unless it is ... */
+	char *note;			/* ... this; owned */
 	uint8_t hash[TP_HASH_LEN];	/* ?3 */
 };
 
@@ -35,7 +36,7 @@ struct tp_change {
 	struct tp_record_op *ops;
 	size_t count;
 	size_t room;
-	bool lazy; /* only touches: not worth a commit of its own */
+	bool lazy; /* only touches and notes: not worth a commit of its own */
 };
 
 /* Appends LATER's to CHANGE, and frees LATER. */

@@ -40,6 +40,7 @@ static const struct {
 	[TP_STMT_REMOVE_SESSION] = {PLAIN, NULL, "DELETE FROM sessions WHERE id = ?1"},
 	[TP_STMT_TOUCH_SESSION] = {PLAIN, NULL,
 		"UPDATE sessions SET active_ns = ?2 WHERE id = ?1 AND active_ns < ?2"},
+	[TP_STMT_NOTE_SESSION] = {PLAIN, NULL, "UPDATE sessions SET info = ?2 WHERE id = ?1"},
 	[TP_STMT_REMOVE_IMAGE] = {PLAIN, NULL, "DELETE FROM images WHERE name = ?1"},
 	[TP_STMT_FORGET_REPEATS] = {PLAIN, NULL, "DELETE FROM repeats WHERE created_ns < ?2"},
 	[TP_STMT_RAISE] = {PLAIN, NULL,

@@ -16,7 +16,7 @@ enum tp_stmt {
 	TP_STMT_RELEASE, /* of the savepoint */
 	TP_STMT_UNDO,	 /* back to the savepoint */
 
-	/* Changes. ?1 is a text, ?2 a number, ?3 a hash. */
+	/* Changes. ?1 is a text, ?2 a number or a text, ?3 a hash. */
 	TP_STMT_PUT_TENANT,
 	TP_STMT_PUT_TOKEN,
 	TP_STMT_PUT_SESSION,
@@ -26,6 +26,7 @@ enum tp_stmt {
 	TP_STMT_REMOVE_TOKEN,
 	TP_STMT_REMOVE_SESSION,
 	TP_STMT_TOUCH_SESSION,
+	TP_STMT_NOTE_SESSION,
 	TP_STMT_REMOVE_IMAGE,
 	TP_STMT_FORGET_REPEATS,
 	TP_STMT_RAISE,

@@ -144,7 +144,10 @@ static bool take_batch(struct tp_records *records, struct batch *batch)
 
 /* --- committing --- */
 
-/* Touches that fail are lost: a session seems to have been idle for a little longer. */
+/*
+ * Touches, and notes, that fail are lost: a session seems to have been idle for a little longer.
+ * They come before the batch's changes, which may be about the same sessions and are newer.
+ */
 static struct torpor_error *apply_touches(struct tp_sql *sql, const struct tp_change *touches)
 {
 	bool fatal;

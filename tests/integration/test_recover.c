@@ -133,6 +133,34 @@ Test(recover, all_is_as_it_was)
 	cr_assert_eq(files_in_images(dir), 0);
 }
 
+/* The second is recorded, but its guest isn't known to be fresh yet. */
+static void two_in_a_row(struct tp_service *service)
+{
+	serving_tell(service, serving_create(service, "first"));
+	serving_create(service, "second");
+}
+
+Test(recover, where_a_guest_came_from_and_what_it_confirmed_is_known)
+{
+	const char *dir = serving_dir();
+	struct tp_list_filter filter = {.match = "second", .limit = 1};
+	json_t *list;
+
+	serving_kill_after(dir, "create.committed:2", two_in_a_row);
+	struct tp_service *service = serving_open(dir);
+	TP_JSON json_t *first = serving_get(service, told(0));
+	cr_assert_not(json_is_null(json_object_get(first, "source")));
+	cr_assert_eq(json_array_size(json_object_get(first, "fresh")), 4,
+		"it went along with the commit of the second");
+	it_ok(tp_service_list(service, &serving_actor, &filter, &list));
+	const json_t *second = json_array_get(json_object_get(list, "sessions"), 0);
+	cr_assert_str_eq(json_string_value(json_object_get(second, "state")), "running");
+	cr_assert_not(json_is_null(json_object_get(second, "source")));
+	cr_assert_eq(json_array_size(json_object_get(second, "fresh")), 0);
+	json_decref(list);
+	serving_end(service);
+}
+
 Test(recover, closing_keeps_guests_too)
 {
 	const char *dir = serving_dir();

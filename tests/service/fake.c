@@ -24,6 +24,10 @@ struct tp_change {
 	size_t n_images;
 	char *removed_sessions[128];
 	size_t n_removed;
+	struct {
+		char *id, *info;
+	} notes[128];
+	size_t n_notes;
 	char *removed_images[128];
 	size_t n_removed_images;
 	struct tp_repeat_row repeat;
@@ -100,6 +104,10 @@ struct tp_change *tp_change_free(struct tp_change *change)
 		free(change->removed_sessions[i]);
 	for (size_t i = 0; i < change->n_removed_images; i++)
 		free(change->removed_images[i]);
+	for (size_t i = 0; i < change->n_notes; i++) {
+		free(change->notes[i].id);
+		free(change->notes[i].info);
+	}
 	free(change->repeat.result);
 	free(change);
 	return NULL;
@@ -109,6 +117,12 @@ void tp_change_put_session(struct tp_change *change, const struct tp_session_row
 {
 	assert(row->labels && row->env && row->limits && row->info && row->name);
 	tp_session_row_copy(row, &change->put_sessions[change->n_sessions++]);
+}
+
+void tp_change_note_session(struct tp_change *change, const char *id, const char *info)
+{
+	change->notes[change->n_notes].id = tp_strdup(id);
+	change->notes[change->n_notes++].info = tp_strdup(info);
 }
 
 void tp_change_put_image(struct tp_change *change, const struct tp_image_row *row)
@@ -200,10 +214,24 @@ static struct torpor_error *check_name(const struct tp_session_row *row)
 	return NULL;
 }
 
+/* A change of nothing else is no commit, and doesn't fail. */
+static bool apply_notes(struct tp_change *change)
+{
+	for (size_t i = 0; i < change->n_notes; i++) {
+		struct tp_session_row *row = find_session(change->notes[i].id);
+		if (row && !fake.lose_notes)
+			tp_row_set(&row->info, change->notes[i].info);
+	}
+	fake.notes += change->n_notes > 0;
+	return change->n_notes > 0;
+}
+
 static struct torpor_error *apply(struct tp_change *change)
 {
 	struct torpor_error *err = NULL;
 
+	if (apply_notes(change))
+		return NULL;
 	if (fake.fail_commits > 0) {
 		fake.fail_commits--;
 		return tp_error(TORPOR_E_IO, "commit", NULL, "as ordered");
@@ -671,6 +699,12 @@ int tp_session_pid(struct torpor_session *core)
 	return core->guest ? 4711 : 0;
 }
 
+enum torpor_source tp_session_source(const struct torpor_session *core)
+{
+	(void)core;
+	return fake.source;
+}
+
 bool tp_session_busy(struct torpor_session *core)
 {
 	(void)core;
@@ -723,7 +757,7 @@ static struct torpor_error *run(struct torpor_session *core, const struct tp_ses
 	TP_TRY(run_once(core, hooks));
 	tp_session_set_state(core, TORPOR_SESSION_RUNNING);
 	*report = (struct torpor_resume_report){
-		.source = TORPOR_SOURCE_WARM, .fresh = 15, .ready_ns = 2000000, .running_ns = 1};
+		.source = fake.source, .fresh = 15, .ready_ns = 2000000, .running_ns = 1};
 	return NULL;
 }
 
@@ -989,6 +1023,7 @@ struct tp_service *fake_open(void)
 	struct tp_service *service = tp_calloc(1, sizeof(*service));
 	pthread_condattr_t attr;
 
+	fake.source = TORPOR_SOURCE_WARM;
 	pthread_mutex_init(&fake.lock, NULL);
 	pthread_mutex_init(&service->lock, NULL);
 	pthread_condattr_init(&attr);
@@ -1101,6 +1136,14 @@ const char *fake_recorded_state(const char *id)
 size_t fake_recorded_sessions(void)
 {
 	return n_sessions;
+}
+
+json_t *fake_recorded_info(const char *id)
+{
+	pthread_mutex_lock(&fake.lock);
+	json_t *info = tp_row_json(find_session(id)->info);
+	pthread_mutex_unlock(&fake.lock);
+	return info;
 }
 
 size_t fake_recorded_images(void)

@@ -31,6 +31,7 @@ struct fake {
 	char audit[4096];  /* "create:ok park:io " */
 	char states[4096]; /* events: "starting running " */
 	unsigned int commits;
+	unsigned int notes; /* that were no commits of their own */
 	unsigned int refusals;
 	char timers_of[17];	    /* the session whose timers the keeper was told to look at */
 	uint64_t repeat_created_ns; /* of the repeat that was put last */
@@ -46,6 +47,8 @@ struct fake {
 	bool hold_park;		      /* a park waits until it is cancelled, or let go */
 	bool late_cancel;	      /* which it doesn't see any more: its image is durable */
 	bool powers_off;	      /* how the next guest to end does */
+	bool lose_notes;	      /* as if killed before they are written */
+	enum torpor_source source;    /* of the next processes */
 	bool replace_process;	      /* the hooks of the next start are called twice */
 	void (*on_read)(void);	      /* once, behind the next reading of a session's row */
 };
@@ -66,6 +69,8 @@ char *fake_create(struct tp_service *service, const struct tp_actor *actor, cons
 void fake_end_guest(struct tp_service *service, const char *id);
 /* What is recorded as a session's state; static storage; NULL: no such session. */
 const char *fake_recorded_state(const char *id);
+/* Its info, a new reference. */
+json_t *fake_recorded_info(const char *id);
 size_t fake_recorded_sessions(void);
 size_t fake_recorded_images(void);
 /* Puts a parked session of that age straight into the records. */

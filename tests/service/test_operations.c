@@ -409,6 +409,51 @@ Test(operations, a_paused_session_is_paused_after_a_park_that_failed)
 	must(park, id);
 }
 
+static void expect_recorded(const char *id, const char *source, size_t fresh)
+{
+	TP_JSON json_t *info = fake_recorded_info(id);
+
+	cr_expect_str_eq(json_string_value(json_object_get(info, "source")), source);
+	cr_expect_eq(json_array_size(json_object_get(info, "fresh")), fresh);
+}
+
+Test(operations, where_a_guest_came_from_and_what_it_confirmed_is_recorded)
+{
+	TP_FREE char *id = fake_create(service, &alice, "s");
+	json_t *view;
+
+	expect_recorded(id, "warm", 4);
+	cr_assert_null(fork_it(id, &view));
+	size_t i;
+	json_t *session;
+	json_array_foreach (json_object_get(view, "sessions"), i, session)
+		expect_recorded(json_string_value(json_object_get(session, "id")), "warm", 4);
+	json_decref(view);
+	must(park, id);
+	fake.source = TORPOR_SOURCE_SHELL;
+	must(resume, id);
+	expect_recorded(id, "shell", 4);
+	cr_expect_eq(fake.notes, 5, "none of them a commit of its own");
+}
+
+Test(operations, what_a_guest_confirmed_is_lost_alone_with_a_note)
+{
+	TP_FREE char *first = fake_create(service, &alice, "first");
+	json_t *view;
+
+	fake.lose_notes = true;
+	TP_FREE char *id = fake_create(service, &alice, "s");
+	expect_recorded(id, "warm", 0);
+	cr_assert_null(fork_it(id, &view));
+	const json_t *fork = json_array_get(json_object_get(view, "sessions"), 0);
+	expect_recorded(json_string_value(json_object_get(fork, "id")), "warm", 4);
+	json_decref(view);
+	/* What the guest before confirmed says nothing of the next. */
+	must(park, first);
+	must(resume, first);
+	expect_recorded(first, "warm", 0);
+}
+
 Test(operations, an_image_that_a_failed_park_replaced_is_the_one_that_is_recorded)
 {
 	TP_FREE char *id = fake_create(service, &alice, "s");

@@ -470,6 +470,41 @@ Test(records, a_touch_alone_is_committed_in_time)
 	cr_expect_eq(active_of("s1"), 1000);
 }
 
+static void expect_info(const char *id, const char *info)
+{
+	struct tp_session_row row;
+
+	must(tp_records_session(records, NULL, id, &row));
+	cr_expect_str_eq(row.info, info);
+	tp_session_row_deinit(&row);
+}
+
+Test(records, notes_are_no_more_than_touches_and_come_before_what_follows)
+{
+	struct tp_session_row row = a_session("s1", "alice", "demo");
+	struct tp_change *change = tp_change_new();
+
+	must(put_session(records, &row));
+	tp_change_note_session(change, "s1", "{\"n\":1}");
+	tp_change_note_session(change, "gone", "{\"n\":1}");
+	must(tp_records_commit(records, change));
+	cr_expect_eq(tp_records_stats(records).commits, 1);
+	change = tp_change_new();
+	tp_change_raise(change, "n", 1);
+	must(tp_records_commit(records, change));
+	cr_expect_eq(tp_records_stats(records).commits, 2);
+	expect_info("s1", "{\"n\":1}");
+	cr_expect_not(has_session(records, "gone"));
+	change = tp_change_new();
+	tp_change_note_session(change, "s1", "{\"n\":2}");
+	must(tp_records_commit(records, change));
+	row.info = (char *)"{\"n\":3}";
+	must(put_session(records, &row));
+	expect_info("s1", "{\"n\":3}");
+	reopen();
+	expect_info("s1", "{\"n\":3}");
+}
+
 /* --- counts --- */
 
 #define TENANTS	 3
