@@ -142,8 +142,8 @@ TP_DEFINE_CLEANUP(struct tp_command *, tp_command_free)
  * Runs it in the guest, as the leader of a session of its own, until it ends; all output was given
  * to the sink then, by this thread. To be called once. Processes that it left behind go on without
  * being listened to. A command that could not be started gives the guest's errno
- * (torpor_error_errno) and its code. The refusal of tp_command_new also comes from the guest, where
- * those that nobody follows any more count too.
+ * (torpor_error_errno) and its code. The refusal of tp_command_new may also come from the guest: a
+ * helper of an earlier version counts those that nobody follows any more.
  */
 struct torpor_error *tp_command_follow(struct tp_command *command, const struct tp_call *call,
 	struct tp_exec_result *result_out) TP_MUST_USE;

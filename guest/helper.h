@@ -42,14 +42,16 @@ struct tp_guest_pipe {
 };
 
 /*
- * A command. A detached one is nobody's: its output is read and thrown away. The slot is free
- * again when the process has ended and the host (if it still listens) was told.
+ * A command. A detached one is nobody's: its output is read and thrown away, until its slot is
+ * needed. The slot is free again when the process has ended and the host (if it still listens) was
+ * told.
  */
 struct tp_guest_command {
 	pid_t pid; /* 0: the slot is free */
 	uint32_t stream;
 	bool detached;
-	bool ended; /* reaped; STATUS is set */
+	uint32_t detached_as; /* of detach_count */
+	bool ended;	      /* reaped; STATUS is set */
 	int status;
 	uint32_t window; /* bytes of output that the host has room for */
 	struct tp_guest_pipe in, out, err;
@@ -73,6 +75,7 @@ struct tp_guest {
 	int error; /* why serving can't go on */
 
 	uint32_t fresh_count;
+	uint32_t detach_count;
 	uint32_t next_command; /* whose turn it is to send output */
 	uint8_t boot_id[TP_WIRE_ID_SIZE];
 

@@ -40,6 +40,20 @@ static struct tp_guest_command *find_free(struct tp_guest *g)
 	return NULL;
 }
 
+/* Of those that are detached the one that has been for longest; or NULL. */
+static struct tp_guest_command *find_oldest_detached(struct tp_guest *g)
+{
+	struct tp_guest_command *oldest = NULL;
+
+	for (uint32_t i = 0; i < TP_GUEST_COMMANDS; i++) {
+		struct tp_guest_command *cmd = &g->commands[i];
+		if (cmd->pid && cmd->detached &&
+			(!oldest || (int32_t)(cmd->detached_as - oldest->detached_as) < 0))
+			oldest = cmd;
+	}
+	return oldest;
+}
+
 static void close_pipe(struct tp_guest_pipe *p)
 {
 	if (p->fd >= 0)
@@ -256,6 +270,7 @@ void tp_guest_exec(struct tp_guest *g, const struct tp_wire_frame *frame)
 	static const char *strings[TP_WIRE_MAX_STRINGS + 2];
 	static struct launch l;
 	struct tp_guest_command *cmd = find_free(g);
+	struct tp_guest_command *detached = find_oldest_detached(g);
 	struct tp_wire_exec exec;
 
 	if (!tp_wire_get_exec(frame, &exec, strings)) {
@@ -266,6 +281,11 @@ void tp_guest_exec(struct tp_guest *g, const struct tp_wire_frame *frame)
 	if (find(g, frame->stream)) {
 		send_failed(g, frame->stream, EEXIST, "use the stream's number again");
 		return;
+	}
+	/* It runs on, with nobody to read what it writes. */
+	if (!cmd && detached) {
+		free_command(detached);
+		cmd = detached;
 	}
 	if (!cmd) {
 		send_failed(g, frame->stream, EAGAIN, "find a free place among the commands");
@@ -328,9 +348,10 @@ void tp_guest_credit(struct tp_guest *g, uint32_t stream, uint32_t bytes)
 		cmd->window = bytes > UINT32_MAX - cmd->window ? UINT32_MAX : cmd->window + bytes;
 }
 
-static void detach(struct tp_guest_command *cmd)
+static void detach(struct tp_guest *g, struct tp_guest_command *cmd)
 {
 	cmd->detached = true;
+	cmd->detached_as = g->detach_count++;
 	close_pipe(&cmd->in);
 	if (cmd->ended)
 		free_command(cmd);
@@ -341,14 +362,14 @@ void tp_guest_detach(struct tp_guest *g, uint32_t stream)
 	struct tp_guest_command *cmd = find(g, stream);
 
 	if (cmd)
-		detach(cmd);
+		detach(g, cmd);
 }
 
 void tp_guest_detach_all(struct tp_guest *g)
 {
 	for (uint32_t i = 0; i < TP_GUEST_COMMANDS; i++) {
 		if (g->commands[i].pid && !g->commands[i].detached)
-			detach(&g->commands[i]);
+			detach(g, &g->commands[i]);
 	}
 }
 

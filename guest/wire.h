@@ -25,7 +25,7 @@
 #define TP_WIRE_ENCODED(len) ((len) + (len) / 254u + 2u)
 #define TP_WIRE_MAX_ENCODED  TP_WIRE_ENCODED(TP_WIRE_MAX_FRAME)
 
-#define TP_WIRE_MAX_COMMANDS 32u   /* that run at a time, detached ones included */
+#define TP_WIRE_MAX_COMMANDS 32u   /* that run at a time, those that are detached aside */
 #define TP_WIRE_MAX_STRINGS  512u  /* argv and env of a command together */
 #define TP_WIRE_MAX_CWD	     1024u /* bytes, without the NUL */
 #define TP_WIRE_MAX_TEXT     128u  /* of a FAILED */

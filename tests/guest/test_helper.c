@@ -765,6 +765,70 @@ HELPER_TEST(commands_run_side_by_side_up_to_a_bound)
 	peer_expect(&p, TP_WIRE_EXIT);
 }
 
+/* Which says whether what it writes is still read, once it is told to look. */
+static void send_detached(struct peer *p, uint32_t stream)
+{
+	char script[200];
+	char name[16];
+
+	snprintf(name, sizeof(name), "go%u", stream);
+	make_fifo(name);
+	snprintf(name, sizeof(name), "is%u", stream);
+	make_fifo(name);
+	snprintf(script, sizeof(script),
+		"trap '' PIPE; read -r go <go%u; echo x && echo y >is%u || echo n >is%u", stream,
+		stream, stream);
+	send_exec(p, stream, 0, 1000, script);
+	peer_expect(p, TP_WIRE_STARTED);
+}
+
+static char ask_detached(uint32_t stream)
+{
+	char path[PATH_MAX];
+	char name[16];
+	char answer = 0;
+
+	snprintf(name, sizeof(name), "go%u", stream);
+	meet_at(name, O_WRONLY);
+	snprintf(path, sizeof(path), "%s/is%u", dir, stream);
+	TP_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
+	cr_assert_eq(read(fd, &answer, 1), 1);
+	return answer;
+}
+
+HELPER_TEST(those_that_are_detached_make_room_the_oldest_first)
+{
+	static struct peer p;
+
+	peer_init(&p, host_fd);
+	for (uint32_t i = 0; i < TP_GUEST_COMMANDS; i++) {
+		if (i < 3)
+			send_detached(&p, i);
+		else
+			send_exec(&p, i, TP_WIRE_EXEC_STDIN, 1000, "read -r line");
+	}
+	static const uint32_t order[] = {1, 2, 0};
+	for (size_t i = 0; i < TP_ARRAY_LEN(order); i++) {
+		tp_wire_begin(&p.out, TP_WIRE_DETACH, order[i]);
+		peer_send(&p);
+	}
+	for (uint32_t i = 0; i < 2; i++) {
+		send_exec(&p, 100 + i, TP_WIRE_EXEC_STDIN, 1000, "read -r line; exit 3");
+		do {
+			peer_expect(&p, TP_WIRE_STARTED);
+		} while (p.frame.stream != 100 + i);
+	}
+	cr_assert_eq(ask_detached(1), 'n');
+	cr_assert_eq(ask_detached(2), 'n');
+	cr_assert_eq(ask_detached(0), 'y');
+	/* The slots are those of others by now. */
+	for (uint32_t i = 0; i < 2; i++) {
+		peer_send_data(&p, TP_WIRE_STDIN, 100 + i, "\n", 1);
+		peer_expect(&p, TP_WIRE_EXIT);
+		cr_assert_eq(p.frame.stream, 100 + i);
+	}
+}
+
 HELPER_TEST(signals_reach_the_group)
 {
 	static struct peer p;
