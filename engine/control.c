@@ -33,17 +33,6 @@ struct torpor_error *tp_guest_stop(struct tp_guest *guest, const struct tp_call 
 	return run(guest, "stop", NULL, call);
 }
 
-/* When it happened, on our clock: never later than it was heard of. */
-static uint64_t monotonic_time_of(const struct tp_qmp_event *event)
-{
-	uint64_t age = tp_realtime_ns() - event->realtime_ns;
-	uint64_t now = tp_now_ns();
-
-	if (event->realtime_ns == 0 || age > now)
-		return event->received_ns;
-	return TP_MIN(now - age, event->received_ns);
-}
-
 static struct torpor_error *no_sense(struct tp_guest *guest, const char *command)
 {
 	return tp_error(TORPOR_E_QEMU, command, tp_guest_name(guest), "its reply is malformed");
@@ -88,7 +77,7 @@ struct torpor_error *tp_guest_cont(
 	TP_TRY(run(guest, "cont", NULL, call));
 	/* QEMU starts the vCPUs before it replies, and tells so before its reply. */
 	if (tp_qmp_take_event(tp_guest_qmp(guest), resume, &event)) {
-		resumed_ns = monotonic_time_of(&event);
+		resumed_ns = tp_qmp_event_time(&event);
 	} else {
 		TP_TRY(check_running(guest, call));
 		resumed_ns = tp_now_ns();

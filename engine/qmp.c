@@ -34,6 +34,16 @@ void tp_qmp_event_deinit(struct tp_qmp_event *event)
 	*event = (struct tp_qmp_event){0};
 }
 
+uint64_t tp_qmp_event_time(const struct tp_qmp_event *event)
+{
+	uint64_t age = tp_realtime_ns() - event->realtime_ns;
+	uint64_t now = tp_now_ns();
+
+	if (event->realtime_ns == 0 || age > now)
+		return event->received_ns;
+	return TP_MIN(now - age, event->received_ns);
+}
+
 bool tp_qmp_closed(const struct tp_qmp *qmp)
 {
 	return qmp->closed;

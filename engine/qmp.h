@@ -33,6 +33,9 @@ static inline void tp_qmp_event_deinit_cleanup_(struct tp_qmp_event *event)
 }
 #define TP_QMP_EVENT __attribute__((cleanup(tp_qmp_event_deinit_cleanup_)))
 
+/* When it happened, CLOCK_MONOTONIC: by QEMU's account, but never later than it was heard of. */
+uint64_t tp_qmp_event_time(const struct tp_qmp_event *event);
+
 struct tp_qmp;
 
 /*
