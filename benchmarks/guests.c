@@ -9,6 +9,7 @@
 #include "base/fd.h"
 #include "base/mem.h"
 #include "benchmarks/bench_priv.h"
+#include "benchmarks/payload.h"
 
 void bench_say(const char *fmt, ...)
 {
@@ -68,53 +69,17 @@ struct torpor_error *bench_quiet(struct bench *b, unsigned int ms)
 	return NULL;
 }
 
-/* --- Payload: half of it random, half text; the same in every run --- */
-
-static uint64_t next_random(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
-
-static void fill_random(uint8_t *at, size_t len)
-{
-	uint64_t state = 0x746f72706f72;
-
-	for (size_t i = 0; i + sizeof(state) <= len; i += sizeof(state)) {
-		uint64_t value = next_random(&state);
-		memcpy(at + i, &value, sizeof(value));
-	}
-}
-
-static void fill_text(char *at, size_t len)
-{
-	static const char *const words[] = {"page", "guest", "template", "image", "park", "resume",
-		"base", "clone", "session", "write", "read", "the", "of", "and", "which", "a"};
-	uint64_t state = 0x7061726b;
-	size_t done = 0;
-
-	while (done < len) {
-		uint64_t value = next_random(&state);
-		char text[48];
-		int n = snprintf(text, sizeof(text), "%s%c%u", words[value >> 32 & 15],
-			value & 7 ? ' ' : '\n', (unsigned int)(value >> 40 & 0xff));
-		size_t take = TP_MIN((size_t)n, len - done);
-		memcpy(at + done, text, take);
-		done += take;
-	}
-}
+/* --- Payload --- */
 
 static struct torpor_error *make_payload(struct bench *b)
 {
 	TP_FREE uint8_t *bytes = tp_malloc(BENCH_PAYLOAD);
+	struct bench_payload payload = bench_payload_of(BENCH_PAYLOAD);
 	TP_FD int fd = -1;
 
 	if (b->payload_fd >= 0)
 		return NULL;
-	fill_random(bytes, BENCH_PAYLOAD / 2);
-	fill_text((char *)bytes + BENCH_PAYLOAD / 2, BENCH_PAYLOAD / 2);
+	bench_payload_take(&payload, bytes, BENCH_PAYLOAD);
 	TP_TRY(tp_memfd("torpor-payload", BENCH_PAYLOAD, &fd));
 	TP_TRY(tp_pwrite_full(fd, bytes, BENCH_PAYLOAD, 0, "payload"));
 	b->payload_fd = TP_TAKE_FD(fd);
@@ -123,11 +88,8 @@ static struct torpor_error *make_payload(struct bench *b)
 
 static struct torpor_error *put_payload(struct bench *b, struct torpor_session *session)
 {
-	static const char *const argv[] = {"sh", "-c",
-		"set -e; mkdir -p /bench; mount -t tmpfs -o size=64m bench /bench; "
-		"cat > /bench/payload; [ $(wc -c < /bench/payload) -eq 20971520 ]",
-		NULL};
-	static_assert(BENCH_PAYLOAD == 20971520, "the script checks it");
+	TP_FREE char *script = bench_payload_script(BENCH_PAYLOAD);
+	const char *const argv[] = {"sh", "-c", script, NULL};
 	struct torpor_exec_result result;
 
 	TP_TRY(make_payload(b));
