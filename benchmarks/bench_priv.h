@@ -3,6 +3,8 @@
 #ifndef TP_BENCH_BENCH_PRIV_H
 #define TP_BENCH_BENCH_PRIV_H
 
+#include <jansson.h>
+
 #include "base/error.h"
 #include "benchmarks/bench.h"
 #include "pool/session.h"
@@ -77,6 +79,8 @@ void bench_figures_deinit(struct bench *b);
 /* --- context.c: where it was measured, and how quiet it was there --- */
 
 void bench_print_context(struct bench *b);
+/* One more of its lines. Takes VALUE. */
+void bench_print_fact(struct bench *b, const char *name, json_t *value);
 void bench_print_quietness(struct bench *b);
 
 /*
@@ -109,6 +113,10 @@ struct torpor_error *bench_claim(struct bench *b, struct torpor_template *tmpl,
 /* N of them, with DIRTY each with the payload in its tmpfs, and then quiet. */
 struct torpor_error *bench_batch_start(struct bench *b, struct torpor_template *tmpl,
 	unsigned int n, bool dirty, struct bench_batch *batch) TP_MUST_USE;
+
+/* Writes BYTES (0: none) to a tmpfs of the guest's: half of it random, half text. */
+struct torpor_error *bench_put_payload(
+	struct bench *b, struct torpor_session *session, uint64_t bytes) TP_MUST_USE;
 
 /* Ends one session of a batch. */
 struct torpor_error *bench_end(struct torpor_session **session) TP_MUST_USE;
@@ -157,5 +165,9 @@ struct torpor_error *bench_run_dirty(struct bench *b) TP_MUST_USE;
 struct torpor_error *bench_run_checkpoint(struct bench *b) TP_MUST_USE;
 struct torpor_error *bench_run_fork(struct bench *b) TP_MUST_USE;
 struct torpor_error *bench_run_scale(struct bench *b) TP_MUST_USE;
+
+/* Builds the template NAME of the same guest with another size of memory, unless it is there. */
+struct torpor_error *bench_template_of_size(
+	struct bench *b, const char *name, uint64_t bytes) TP_MUST_USE;
 
 #endif

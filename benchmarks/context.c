@@ -16,8 +16,7 @@
 #define NOISE_ROUNDS 1000000u /* of the fixed work: some milliseconds */
 #define NOISY_SPREAD 1.25     /* p90 over median, or median over the least: not quiet */
 
-/* Takes VALUE. */
-static void print_fact(struct bench *b, const char *name, json_t *value)
+void bench_print_fact(struct bench *b, const char *name, json_t *value)
 {
 	FILE *out = b->options->out;
 
@@ -72,24 +71,24 @@ void bench_print_context(struct bench *b)
 	struct utsname host;
 
 	uname(&host);
-	print_fact(b, "torpor", json_string(b->options->version));
-	print_fact(b, "date", date());
-	print_fact(b, "host", json_string(host.nodename));
-	print_fact(b, "kernel", json_string(host.release));
-	print_fact(b, "processor", processor());
-	print_fact(b, "cores", json_integer(b->cores));
-	print_fact(b, "qemu", json_string(b->info.qemu_version));
-	print_fact(b, "accel", json_string(b->info.accel));
-	print_fact(b, "machine", json_string(b->info.machine_type));
-	print_fact(b, "template", json_string(b->info.name));
-	print_fact(b, "template_id", json_string(b->info.id));
-	print_fact(b, "memory_bytes", json_integer((json_int_t)b->info.memory));
-	print_fact(b, "scan", json_string(tp_scan_method_name(tp_procmem_scan_method())));
-	print_fact(b, "io_uring", json_boolean(tp_io_uring_available()));
-	print_fact(b, "n", json_integer(b->n));
-	print_fact(b, "quiet_ms", json_integer(b->quiet_ms));
-	print_fact(b, "quick", json_boolean(b->options->quick));
-	print_fact(b, "load_start", json_real(b->load_start));
+	bench_print_fact(b, "torpor", json_string(b->options->version));
+	bench_print_fact(b, "date", date());
+	bench_print_fact(b, "host", json_string(host.nodename));
+	bench_print_fact(b, "kernel", json_string(host.release));
+	bench_print_fact(b, "processor", processor());
+	bench_print_fact(b, "cores", json_integer(b->cores));
+	bench_print_fact(b, "qemu", json_string(b->info.qemu_version));
+	bench_print_fact(b, "accel", json_string(b->info.accel));
+	bench_print_fact(b, "machine", json_string(b->info.machine_type));
+	bench_print_fact(b, "template", json_string(b->info.name));
+	bench_print_fact(b, "template_id", json_string(b->info.id));
+	bench_print_fact(b, "memory_bytes", json_integer((json_int_t)b->info.memory));
+	bench_print_fact(b, "scan", json_string(tp_scan_method_name(tp_procmem_scan_method())));
+	bench_print_fact(b, "io_uring", json_boolean(tp_io_uring_available()));
+	bench_print_fact(b, "n", json_integer(b->n));
+	bench_print_fact(b, "quiet_ms", json_integer(b->quiet_ms));
+	bench_print_fact(b, "quick", json_boolean(b->options->quick));
+	bench_print_fact(b, "load_start", json_real(b->load_start));
 	fflush(b->options->out);
 }
 
@@ -133,7 +132,7 @@ void bench_print_quietness(struct bench *b)
 	unsigned int n = b->noise.n;
 	double *v = b->noise.values;
 
-	print_fact(b, "load_end", json_real(bench_load_average()));
+	bench_print_fact(b, "load_end", json_real(bench_load_average()));
 	if (n == 0)
 		return;
 	qsort(v, n, sizeof(*v), by_value);
@@ -143,7 +142,7 @@ void bench_print_quietness(struct bench *b)
 	 */
 	bool noisy =
 		p90 > NOISY_SPREAD * p50 || p50 > NOISY_SPREAD * v[0] || b->load_start >= b->cores;
-	print_fact(b, "noise",
+	bench_print_fact(b, "noise",
 		json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:b}", "unit", "ns", "n", (int)n, "min",
 			(json_int_t)v[0], "p50", (json_int_t)p50, "p90", (json_int_t)p90, "max",
 			(json_int_t)v[n - 1], "noisy", (int)noisy));

@@ -82,7 +82,7 @@ static bool is_built(struct bench *b, const char *name, uint64_t bytes)
 	       same_file(b->engine, b->tmpl->name, name, TEMPLATE_INITRD);
 }
 
-static struct torpor_error *build(struct bench *b, const char *name, uint64_t bytes)
+struct torpor_error *bench_template_of_size(struct bench *b, const char *name, uint64_t bytes)
 {
 	const struct tp_record *record = &b->tmpl->base->record;
 	TP_FREE char *kernel = tp_template_path(b->tmpl, TEMPLATE_KERNEL);
@@ -126,7 +126,7 @@ static struct torpor_error *open_all(struct scale *s)
 {
 	for (unsigned int i = 0; i < SIZES; i++) {
 		TP_FREE char *name = tp_asprintf("bench-%s", sizes[i].name);
-		TP_TRY(build(s->b, name, sizes[i].bytes));
+		TP_TRY(bench_template_of_size(s->b, name, sizes[i].bytes));
 	}
 	if (tp_procmem_scan_method() != TP_SCAN_PAGEMAP_SCAN) {
 		bench_say("this kernel has no PAGEMAP_SCAN: only pagemap is measured");

@@ -39,6 +39,8 @@ struct cmp_places {
 	const char *libvirt; /* directory with one private libvirtd per format, or NULL */
 	const char *accel;   /* "tcg" or "kvm": what was proven to work here */
 	const char *cpu;
+	const char *machine; /* QEMU's name of the machine type */
+	const char *append;  /* the kernel's command line */
 };
 
 /* A save: from the command to what it ended in. Durable means: fsync has returned. */
@@ -69,6 +71,10 @@ struct cmp_peer_ops {
 	bool durable;	     /* its save survives a power cut */
 	bool frees;	     /* nothing of the guest's memory stays in RAM behind it */
 	unsigned int slow;   /* only every so many rounds; 0 and 1: in each */
+	unsigned int often;  /* so many cycles in each round, so that p99 can be told; 0: one */
+	const char *save_op;	/* what a save is called in the samples; NULL: "save" */
+	const char *restore_op; /* "restore" (NULL), "boot", "fork", "claim" */
+	bool save_uncounted;	/* its save is only what the next restore needs */
 
 	/* NULL: it can run. Else why not here: for the table; an error whose message says so. */
 	struct torpor_error *(*available)(const struct cmp_places *places);
@@ -81,6 +87,11 @@ struct cmp_peer_ops {
 	/* A running guest is put aside; its process is gone at the end. */
 	struct torpor_error *(*save)(
 		struct cmp_guest *guest, const struct tp_call *call, struct cmp_save *out);
+	/*
+	 * What may wait for a restore to come: a shell started ahead, a file's pages dropped. NULL:
+	 * nothing. It is no part of the restore.
+	 */
+	struct torpor_error *(*ready)(struct cmp_guest *guest, const struct tp_call *call);
 	/* It comes back and has answered. */
 	struct torpor_error *(*restore)(
 		struct cmp_guest *guest, const struct tp_call *call, struct cmp_restore *out);
@@ -99,6 +110,26 @@ struct cmp_guest {
 	const struct cmp_places *places;
 	struct cmp_cell cell;
 };
+
+struct bench;
+/* What the floor and Torpor's peers take their options and their pauses from. Set before use. */
+extern struct bench *cmp_bench;
+/* The template of a size, "compare-256M"; the caller's. */
+char *cmp_template_name(uint64_t ram_bytes);
+
+/* --- meters.c: the machine as a whole --- */
+
+/* Time that all cores together were busy, in steps of a tick (proc(5), /proc/stat). */
+uint64_t cmp_cpu_busy_ns(void);
+/* Memory that can't be reclaimed by dropping clean pages (proc(5), /proc/meminfo). */
+uint64_t cmp_memory_used(void);
+/* The highest of it between start and end, looked at every two milliseconds by a thread. */
+struct cmp_peak;
+struct cmp_peak *cmp_peak_start(void);
+uint64_t cmp_peak_end(struct cmp_peak *peak);
+/* Pages swapped in and out since the host's boot; and how often a core was throttled (or 0). */
+uint64_t cmp_swapped(void);
+uint64_t cmp_throttled(void);
 
 /* --- watch.c: looking at a guest, the same way for all peers --- */
 

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "run.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "benchmarks/bench_priv.h"
+
+#define PEERS_MAX	32
+#define FAILURES_IN_A_ROW 3
+#define MEMORY_EVERY	8 /* rounds: such a one looks at memory all the time, and its times don't count */
+#define OPERATION_S	300
+
+static const struct cmp_cell cells[] = {
+	{256 * TP_MIB, 0},
+	{256 * TP_MIB, 20 * TP_MIB},
+	{TP_GIB, 0},
+	{TP_GIB, 20 * TP_MIB},
+	{TP_GIB, 200 * TP_MIB},
+	{4 * TP_GIB, 0},
+	{4 * TP_GIB, 20 * TP_MIB},
+	{4 * TP_GIB, 200 * TP_MIB},
+};
+
+/* A peer in a cell. */
+struct seat {
+	const struct cmp_peer_ops *ops;
+	struct cmp_guest *guest; /* put aside between its turns; NULL: it takes no further part */
+	unsigned int failed_in_a_row;
+	uint64_t memory_before; /* of the machine, when nothing of this guest was there yet */
+};
+
+struct run {
+	const struct cmp_plan *plan;
+	const struct tp_call *call;
+	const struct cmp_cell *cell;
+	unsigned int round;
+	struct seat seats[PEERS_MAX];
+	size_t n_seats;
+};
+
+/* What surrounds an operation. */
+struct meter {
+	bool with_peak;
+	struct cmp_peak *peak;
+	uint64_t busy_before;
+	uint64_t busy_ns;
+	uint64_t peak_bytes;
+};
+
+static void meter_start(struct meter *meter, bool with_peak)
+{
+	*meter = (struct meter){.with_peak = with_peak};
+	if (with_peak)
+		meter->peak = cmp_peak_start();
+	meter->busy_before = cmp_cpu_busy_ns();
+}
+
+static void meter_end(struct meter *meter)
+{
+	meter->busy_ns = cmp_cpu_busy_ns() - meter->busy_before;
+	meter->peak_bytes = cmp_peak_end(meter->peak);
+	meter->peak = NULL;
+}
+
+/* --- lines --- */
+
+/* Takes LINE. */
+static void write_line(struct run *run, json_t *line)
+{
+	json_dumpf(line, run->plan->out, JSON_COMPACT);
+	fputc('\n', run->plan->out);
+	fflush(run->plan->out);
+	json_decref(line);
+}
+
+static void tell_peer(struct run *run, const struct cmp_peer_ops *ops, const char *why)
+{
+	write_line(run, json_pack("{s:s, s:s, s:b, s:b, s:b, s:s?}", "peer", ops->name, "summary",
+				ops->summary, "durable", (int)ops->durable, "frees",
+				(int)ops->frees, "available", why == NULL, "why", why));
+}
+
+static json_t *sample_line(struct run *run, const struct seat *seat, const char *op,
+	const struct meter *meter, const struct torpor_error *err)
+{
+	return json_pack("{s:i, s:s, s:I, s:I, s:s, s:b, s:s?}", "round", (int)run->round, "peer",
+		seat->ops->name, "ram", (json_int_t)run->cell->ram_bytes, "payload",
+		(json_int_t)run->cell->payload_bytes, "op", op, "counted", !meter->with_peak,
+		"error", err ? torpor_error_message(err) : NULL);
+}
+
+static void put(json_t *line, const char *name, uint64_t value)
+{
+	json_object_set_new(line, name, json_integer((json_int_t)value));
+}
+
+static uint64_t above(uint64_t value, uint64_t before)
+{
+	return value > before ? value - before : 0;
+}
+
+static void put_meter(json_t *line, const struct seat *seat, const struct meter *meter)
+{
+	put(line, "cpu_ns", meter->busy_ns);
+	if (meter->with_peak)
+		put(line, "peak_bytes", above(meter->peak_bytes, seat->memory_before));
+}
+
+/* Takes ERR. Returns it if the run must end. */
+static struct torpor_error *judge(
+	struct seat *seat, const char *op, struct torpor_error *err)
+{
+	if (!err) {
+		seat->failed_in_a_row = 0;
+		return NULL;
+	}
+	if (torpor_error_code(err) == TORPOR_E_CANCELLED)
+		return err;
+	seat->failed_in_a_row++;
+	bench_say("%s: %s failed: %s", seat->ops->name, op, torpor_error_message(err));
+	torpor_error_free(err);
+	return NULL;
+}
+
+/* --- one guest's turn --- */
+
+static bool looks_at_memory(const struct run *run)
+{
+	return run->round % MEMORY_EVERY == 0;
+}
+
+static struct torpor_error *save(struct run *run, struct seat *seat, bool *saved)
+{
+	const char *op = seat->ops->save_op ? seat->ops->save_op : "save";
+	struct tp_call call = tp_call_bounded(run->call, OPERATION_S * TP_NSEC_PER_SEC);
+	struct cmp_save out = {0};
+	struct meter meter;
+
+	TP_TRY(bench_settle(cmp_bench));
+	meter_start(&meter, looks_at_memory(run));
+	struct torpor_error *err = seat->ops->save(seat->guest, &call, &out);
+	meter_end(&meter);
+	*saved = !err;
+	if (err || !seat->ops->save_uncounted) {
+		json_t *line = sample_line(run, seat, op, &meter, err);
+		if (!err) {
+			put(line, "standstill_ns", out.standstill_ns);
+			put(line, "durable_ns", out.durable_ns);
+			put(line, "gone_ns", out.gone_ns);
+			put(line, "bytes", out.bytes);
+			put_meter(line, seat, &meter);
+			put(line, "remaining_bytes", above(cmp_memory_used(), seat->memory_before));
+		}
+		write_line(run, line);
+	}
+	return judge(seat, op, err);
+}
+
+static struct torpor_error *restore(struct run *run, struct seat *seat, bool *restored)
+{
+	const char *op = seat->ops->restore_op ? seat->ops->restore_op : "restore";
+	struct tp_call call = tp_call_bounded(run->call, OPERATION_S * TP_NSEC_PER_SEC);
+	struct cmp_restore out = {0};
+	struct torpor_error *err = NULL;
+	struct meter meter;
+
+	if (seat->ops->ready)
+		err = seat->ops->ready(seat->guest, &call);
+	TP_TRY(err ? NULL : bench_settle(cmp_bench));
+	meter_start(&meter, looks_at_memory(run));
+	if (!err)
+		err = seat->ops->restore(seat->guest, &call, &out);
+	meter_end(&meter);
+	*restored = !err;
+	json_t *line = sample_line(run, seat, op, &meter, err);
+	if (!err) {
+		put(line, "process_ns", out.process_ns);
+		put(line, "running_ns", out.running_ns);
+		put(line, "answer_ns", out.answer_ns);
+		put_meter(line, seat, &meter);
+	}
+	write_line(run, line);
+	return judge(seat, op, err);
+}
+
+static void leave(struct seat *seat)
+{
+	if (seat->guest)
+		seat->ops->end(seat->guest);
+	seat->guest = NULL;
+}
+
+/* A guest of its own, put aside. After a failure in between, a new one. */
+static struct torpor_error *take_seat(struct run *run, struct seat *seat)
+{
+	struct tp_call call = tp_call_bounded(run->call, OPERATION_S * TP_NSEC_PER_SEC);
+	struct cmp_save ignored;
+
+	seat->memory_before = cmp_memory_used();
+	struct torpor_error *err = seat->ops->start(
+		seat->ops, &run->plan->places, run->cell, &call, &seat->guest);
+	if (!err)
+		err = bench_quiet(cmp_bench, run->plan->quiet_ms);
+	if (!err)
+		err = seat->ops->save(seat->guest, &call, &ignored);
+	if (err)
+		leave(seat);
+	return judge(seat, "start", err);
+}
+
+static struct torpor_error *cycle(struct run *run, struct seat *seat)
+{
+	bool done = false;
+
+	if (!seat->guest)
+		TP_TRY(take_seat(run, seat));
+	if (!seat->guest)
+		return NULL;
+	TP_TRY(restore(run, seat, &done));
+	if (done) {
+		TP_TRY(bench_quiet(cmp_bench, run->plan->quiet_ms));
+		TP_TRY(save(run, seat, &done));
+	}
+	if (!done)
+		leave(seat);
+	return NULL;
+}
+
+static struct torpor_error *take_turn(struct run *run, struct seat *seat)
+{
+	unsigned int times = looks_at_memory(run) ? 1 : TP_MAX(seat->ops->often, 1u);
+
+	if (run->round % TP_MAX(seat->ops->slow, 1u) != 0 && !looks_at_memory(run))
+		return NULL;
+	for (unsigned int i = 0; i < times && seat->failed_in_a_row < FAILURES_IN_A_ROW; i++)
+		TP_TRY(cycle(run, seat));
+	return NULL;
+}
+
+/* --- a cell --- */
+
+static struct torpor_error *each_round(struct run *run, unsigned int rounds)
+{
+	for (run->round = 0; run->round <= rounds; run->round++) {
+		bench_say("%llu MiB, %llu MiB written: round %u of %u",
+			(unsigned long long)(run->cell->ram_bytes / TP_MIB),
+			(unsigned long long)(run->cell->payload_bytes / TP_MIB), run->round,
+			rounds);
+		for (size_t i = 0; i < run->n_seats; i++) {
+			size_t turn = (i + run->round) % run->n_seats;
+			TP_TRY(take_turn(run, &run->seats[turn]));
+		}
+	}
+	return NULL;
+}
+
+static bool is_wanted(const struct cmp_plan *plan, const char *name)
+{
+	size_t len = strlen(name);
+
+	for (const char *at = plan->peers; at; at = strchr(at, ',')) {
+		at += *at == ',';
+		if (strncmp(at, name, len) == 0 && (at[len] == ',' || at[len] == '\0'))
+			return true;
+	}
+	return plan->peers == NULL;
+}
+
+static void seat_all(struct run *run, const struct cmp_peer_ops *const *peers, bool tell)
+{
+	for (; *peers; peers++) {
+		struct torpor_error *why = NULL;
+		if (!is_wanted(run->plan, (*peers)->name))
+			continue;
+		if ((*peers)->available)
+			why = (*peers)->available(&run->plan->places);
+		if (tell)
+			tell_peer(run, *peers, why ? torpor_error_message(why) : NULL);
+		if (!why && (*peers)->takes(run->cell) && run->n_seats < PEERS_MAX)
+			run->seats[run->n_seats++] = (struct seat){.ops = *peers};
+		torpor_error_free(why);
+	}
+}
+
+static struct torpor_error *run_cell(
+	const struct cmp_plan *plan, const struct tp_call *call, size_t number)
+{
+	struct run run = {.plan = plan, .call = call, .cell = &cells[number]};
+
+	seat_all(&run, cmp_torpor_peers, number == 0);
+	seat_all(&run, cmp_qemu_peers, number == 0);
+	seat_all(&run, cmp_libvirt_peers, number == 0);
+	struct torpor_error *err =
+		each_round(&run, number == 0 ? plan->rounds : plan->more_rounds);
+	for (size_t i = 0; i < run.n_seats; i++)
+		leave(&run.seats[i]);
+	return err;
+}
+
+struct torpor_error *cmp_run(const struct cmp_plan *plan, const struct tp_call *call)
+{
+	for (size_t i = 0; i < TP_ARRAY_LEN(cells); i++) {
+		if (i > 0 && plan->first_cell_only)
+			break;
+		TP_TRY(run_cell(plan, call, i));
+	}
+	return NULL;
+}
