@@ -10,6 +10,7 @@
 #include "base/fd.h"
 #include "base/mem.h"
 #include "benchmarks/bench_priv.h"
+#include "benchmarks/stats.h"
 #include "snapshot/procmem.h"
 #include "storage/io.h"
 
@@ -119,14 +120,6 @@ struct torpor_error *bench_settle(struct bench *b)
 	return NULL;
 }
 
-static int by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a;
-	double y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
 void bench_print_quietness(struct bench *b)
 {
 	unsigned int n = b->noise.n;
@@ -135,9 +128,9 @@ void bench_print_quietness(struct bench *b)
 	bench_print_fact(b, "load_end", json_real(bench_load_average()));
 	if (n == 0)
 		return;
-	qsort(v, n, sizeof(*v), by_value);
-	double p50 = v[(n - 1) / 2];
-	double p90 = v[TP_DIV_UP(n * 9, 10) - 1];
+	bench_sort(v, n);
+	double p50 = bench_rank(v, n, 50);
+	double p90 = bench_rank(v, n, 90);
 	/* The fixed work is too short to be interrupted each time that somebody waits for a core.
 	 */
 	bool noisy =

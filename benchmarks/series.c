@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Figures: gathered, summed up, printed. */
 #include <jansson.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "benchmarks/bench_priv.h"
+#include "benchmarks/stats.h"
 
 #define FAILURES_IN_A_ROW 3
-#define NEEDED_FOR_P90	  20
-#define NEEDED_FOR_P99	  100
 
 static struct bench_series *find_series(struct bench *b, const char *name, const char *unit)
 {
@@ -90,34 +88,19 @@ static unsigned int failures_of(const struct bench *b, const char *name)
 
 /* --- Summing up --- */
 
-static int by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a;
-	double y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
 static double *sorted(const struct bench_series *s)
 {
 	double *values = tp_memdup(s->values, s->n * sizeof(*values));
 
-	qsort(values, s->n, sizeof(*values), by_value);
+	bench_sort(values, s->n);
 	return values;
 }
 
-/* By nearest rank: a value that was measured. */
-static double rank(const double *values, unsigned int n, unsigned int percent)
-{
-	return values[TP_DIV_UP(n * percent, 100) - 1];
-}
-
-/* The middle; of an even number the mean of the two, so that a verdict doesn't lean to one side. */
 static double median(const struct bench_series *s)
 {
 	TP_FREE double *values = sorted(s);
 
-	return (values[(s->n - 1) / 2] + values[s->n / 2]) / 2;
+	return bench_median(values, s->n);
 }
 
 /* Times and sizes are whole numbers, ratios are not. */
@@ -156,9 +139,9 @@ static json_t *figure_line(const struct bench *b, const struct bench_series *s)
 
 	return json_pack("{s:s, s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:o}", "name", s->name, "unit",
 		s->unit, "n", (int)s->n, "failures", (int)failures_of(b, s->name), "min",
-		number(s->unit, v[0]), "p50", number(s->unit, rank(v, s->n, 50)), "p90",
-		number_if(s->n >= NEEDED_FOR_P90, s->unit, rank(v, s->n, 90)), "p99",
-		number_if(s->n >= NEEDED_FOR_P99, s->unit, rank(v, s->n, 99)), "max",
+		number(s->unit, v[0]), "p50", number(s->unit, bench_rank(v, s->n, 50)), "p90",
+		number_if(s->n >= BENCH_NEEDED_FOR_P90, s->unit, bench_rank(v, s->n, 90)), "p99",
+		number_if(s->n >= BENCH_NEEDED_FOR_P99, s->unit, bench_rank(v, s->n, 99)), "max",
 		number(s->unit, v[s->n - 1]));
 }
 
@@ -200,7 +183,7 @@ double bench_percentile(const struct bench *b, const char *name, unsigned int pe
 		const struct bench_series *s = &b->series[i];
 		if (strcmp(s->name, name) == 0 && s->n > 0) {
 			TP_FREE double *v = sorted(s);
-			return rank(v, s->n, percent);
+			return bench_rank(v, s->n, percent);
 		}
 	}
 	return 0;
@@ -208,24 +191,11 @@ double bench_percentile(const struct bench *b, const char *name, unsigned int pe
 
 /* --- For people --- */
 
-static const char *people(char text[32], const char *unit, double value)
-{
-	if (strcmp(unit, "ns") == 0)
-		snprintf(text, 32, fabs(value) < 1e6 ? "%.0f us" : "%.2f ms",
-			fabs(value) < 1e6 ? value / 1e3 : value / 1e6);
-	else if (strcmp(unit, "bytes") == 0)
-		snprintf(text, 32, value < (double)TP_MIB ? "%.1f KiB" : "%.2f MiB",
-			value / (double)(value < (double)TP_MIB ? TP_KIB : TP_MIB));
-	else
-		snprintf(text, 32, strcmp(unit, "ratio") == 0 ? "%.2f" : "%.0f", value);
-	return text;
-}
-
 static void print_cell(struct bench *b, bool enough, const char *unit, double value)
 {
 	char text[32];
 
-	fprintf(b->options->out, " %12s", enough ? people(text, unit, value) : "-");
+	fprintf(b->options->out, " %12s", enough ? bench_people(text, unit, value) : "-");
 }
 
 static void print_row(struct bench *b, const struct bench_series *s)
@@ -234,9 +204,9 @@ static void print_row(struct bench *b, const struct bench_series *s)
 
 	fprintf(b->options->out, "%-32s %4u %4u", s->name, s->n, failures_of(b, s->name));
 	print_cell(b, true, s->unit, v[0]);
-	print_cell(b, true, s->unit, rank(v, s->n, 50));
-	print_cell(b, s->n >= NEEDED_FOR_P90, s->unit, rank(v, s->n, 90));
-	print_cell(b, s->n >= NEEDED_FOR_P99, s->unit, rank(v, s->n, 99));
+	print_cell(b, true, s->unit, bench_rank(v, s->n, 50));
+	print_cell(b, s->n >= BENCH_NEEDED_FOR_P90, s->unit, bench_rank(v, s->n, 90));
+	print_cell(b, s->n >= BENCH_NEEDED_FOR_P99, s->unit, bench_rank(v, s->n, 99));
 	print_cell(b, true, s->unit, v[s->n - 1]);
 	fputc('\n', b->options->out);
 }
