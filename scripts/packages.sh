@@ -7,7 +7,7 @@ packages_build=(gcc libc6-dev meson ninja-build pkg-config libcurl4-openssl-dev 
   libxxhash-dev libzstd-dev systemtap-sdt-dev)
 packages_run=(qemu-system-x86)
 packages_guest=(cpio xz-utils zstd)
-packages_test=(binutils bsdutils libcriterion-dev git openssl scdoc)
+packages_test=(binutils bsdutils libcriterion-dev libxml2-utils git openssl scdoc)
 packages_check=(clang libclang-rt-dev llvm shellcheck)
 packages_long=(clang-tidy)
 
