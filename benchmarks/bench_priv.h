@@ -42,6 +42,7 @@ struct bench {
 	unsigned int cores;
 	unsigned int next_name;
 	int payload_fd; /* -1 until it is needed */
+	uint64_t payload_bytes;
 	unsigned int failed_in_a_row;
 
 	struct bench_series *series;

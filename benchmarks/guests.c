@@ -71,28 +71,38 @@ struct torpor_error *bench_quiet(struct bench *b, unsigned int ms)
 
 /* --- Payload --- */
 
-static struct torpor_error *make_payload(struct bench *b)
+/* The payload as a file, kept for the next of the same size. */
+static struct torpor_error *make_payload(struct bench *b, uint64_t bytes)
 {
-	TP_FREE uint8_t *bytes = tp_malloc(BENCH_PAYLOAD);
-	struct bench_payload payload = bench_payload_of(BENCH_PAYLOAD);
+	struct bench_payload payload = bench_payload_of(bytes);
+	TP_FREE uint8_t *piece = tp_malloc(TP_MIB);
+	uint64_t at = 0;
+	size_t len;
 	TP_FD int fd = -1;
 
-	if (b->payload_fd >= 0)
+	if (b->payload_fd >= 0 && b->payload_bytes == bytes)
 		return NULL;
-	bench_payload_take(&payload, bytes, BENCH_PAYLOAD);
-	TP_TRY(tp_memfd("torpor-payload", BENCH_PAYLOAD, &fd));
-	TP_TRY(tp_pwrite_full(fd, bytes, BENCH_PAYLOAD, 0, "payload"));
+	b->payload_fd = tp_close(b->payload_fd);
+	TP_TRY(tp_memfd("torpor-payload", bytes, &fd));
+	while ((len = bench_payload_take(&payload, piece, TP_MIB)) > 0) {
+		TP_TRY(tp_pwrite_full(fd, piece, len, at, "payload"));
+		at += len;
+	}
 	b->payload_fd = TP_TAKE_FD(fd);
+	b->payload_bytes = bytes;
 	return NULL;
 }
 
-static struct torpor_error *put_payload(struct bench *b, struct torpor_session *session)
+struct torpor_error *bench_put_payload(
+	struct bench *b, struct torpor_session *session, uint64_t bytes)
 {
-	TP_FREE char *script = bench_payload_script(BENCH_PAYLOAD);
+	TP_FREE char *script = bench_payload_script(bytes);
 	const char *const argv[] = {"sh", "-c", script, NULL};
 	struct torpor_exec_result result;
 
-	TP_TRY(make_payload(b));
+	if (bytes == 0)
+		return NULL;
+	TP_TRY(make_payload(b, bytes));
 	if (lseek(b->payload_fd, 0, SEEK_SET) < 0)
 		return tp_error_errno(errno, "rewind", "payload");
 	struct torpor_exec exec = {.argv = argv, .stdin_fd = b->payload_fd, .has_stdin = true};
@@ -112,7 +122,7 @@ struct torpor_error *bench_batch_start(struct bench *b, struct torpor_template *
 		TP_TRY(bench_claim(b, tmpl, NULL, session));
 		batch->n++;
 		if (dirty)
-			TP_TRY(put_payload(b, *session));
+			TP_TRY(bench_put_payload(b, *session, BENCH_PAYLOAD));
 	}
 	return bench_quiet(b, b->quiet_ms);
 }

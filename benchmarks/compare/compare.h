@@ -75,6 +75,7 @@ struct cmp_peer_ops {
 	const char *save_op;	/* what a save is called in the samples; NULL: "save" */
 	const char *restore_op; /* "restore" (NULL), "boot", "fork", "claim" */
 	bool save_uncounted;	/* its save is only what the next restore needs */
+	bool does_more; /* than what it times, so that CPU and memory around it say nothing */
 
 	/* NULL: it can run. Else why not here: for the table; an error whose message says so. */
 	struct torpor_error *(*available)(const struct cmp_places *places);

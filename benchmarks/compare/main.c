@@ -39,7 +39,7 @@ enum {
 	KEY_FIRST,
 };
 
-static const struct argp_option options[] = {
+static const struct argp_option known[] = {
 	{"state", KEY_STATE, "DIR", 0, "Torpor's state directory, with the template", 0},
 	{"template", KEY_TEMPLATE, "NAME", 0, "The template (default: minimal)", 0},
 	{"out", KEY_OUT, "FILE", 0, "Where samples go", 0},
@@ -139,7 +139,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp argp = {
-	.options = options,
+	.options = known,
 	.parser = parse,
 	.doc = "Measures Torpor and its peers on the same guest, in turns. `scripts/bench` prepares "
 	       "what it needs; benchmarks/README.md has the method.",

@@ -81,6 +81,7 @@ static struct torpor_error *start_on(enum torpor_path path, const struct cmp_pee
 {
 	struct torpor_guest *g = tp_calloc(1, sizeof(*g));
 
+	(void)call;
 	g->common = (struct cmp_guest){.ops = ops, .places = places, .cell = *cell};
 	struct torpor_error *err = open_all(g, path);
 	if (err) {
@@ -110,6 +111,7 @@ static struct torpor_error *save(
 {
 	struct torpor_park_report report;
 
+	(void)call;
 	uint64_t began = tp_now_ns();
 	TP_TRY(torpor_session_park(of(guest)->session, &cmp_bench->options->call, &report));
 	uint64_t took = tp_now_ns() - began;
@@ -128,6 +130,7 @@ static struct torpor_error *save(
 static struct torpor_error *have_shell(struct cmp_guest *guest, const struct tp_call *call)
 {
 
+	(void)call;
 	return torpor_template_prepare(of(guest)->tmpl, 1, &cmp_bench->options->call);
 }
 
@@ -158,6 +161,7 @@ static struct torpor_error *restore(
 {
 	struct torpor_resume_report report;
 
+	(void)call;
 	TP_TRY(torpor_session_resume(of(guest)->session, &cmp_bench->options->call, &report));
 	fill(&report, out);
 	return NULL;
@@ -168,6 +172,7 @@ static struct torpor_error *restore(
 static struct torpor_error *have_warm(struct cmp_guest *guest, const struct tp_call *call)
 {
 
+	(void)call;
 	return torpor_template_prepare_warm(of(guest)->tmpl, 1, &cmp_bench->options->call);
 }
 
@@ -176,6 +181,7 @@ static struct torpor_error *claim_warm(
 {
 	struct torpor_resume_report report;
 
+	(void)call;
 	TP_TRY(claim(of(guest), &report));
 	if (report.source != TORPOR_SOURCE_WARM)
 		return tp_error(TORPOR_E_INTERNAL, "measure", "claim", "no warm guest waited");
@@ -187,6 +193,7 @@ static struct torpor_error *end_claimed(
 	struct cmp_guest *guest, const struct tp_call *call, struct cmp_save *out)
 {
 
+	(void)call;
 	*out = (struct cmp_save){0};
 	return torpor_session_destroy(TP_TAKE(of(guest)->session), &cmp_bench->options->call);
 }
@@ -196,6 +203,7 @@ static struct torpor_error *end_claimed(
 static struct torpor_error *have_shells(struct cmp_guest *guest, const struct tp_call *call)
 {
 
+	(void)call;
 	return torpor_template_prepare(of(guest)->tmpl, FORKS, &cmp_bench->options->call);
 }
 
@@ -227,6 +235,7 @@ static struct torpor_error *restore_forks(
 {
 	struct torpor_resume_report reports[FORKS];
 
+	(void)call;
 	*out = (struct cmp_restore){0};
 	TP_TRY(fork_all(of(guest), reports));
 	for (unsigned int i = 0; i < FORKS; i++) {
@@ -256,6 +265,7 @@ static struct torpor_error *save_floor(
 	TP_FREE char *name = bench_name(cmp_bench);
 	struct bench_floor_park floor;
 
+	(void)call;
 	lend(g);
 	TP_TRY(torpor_session_checkpoint(g->session, name, &cmp_bench->options->call, NULL));
 	TP_TRY(bench_floor_park(cmp_bench, g->session, true, &floor));
@@ -272,6 +282,7 @@ static struct torpor_error *save_floor(
 static struct torpor_error *have_two_shells(struct cmp_guest *guest, const struct tp_call *call)
 {
 
+	(void)call;
 	return torpor_template_prepare(of(guest)->tmpl, 2, &cmp_bench->options->call);
 }
 
@@ -281,6 +292,7 @@ static struct torpor_error *restore_floor(
 	struct torpor_guest *g = of(guest);
 	struct bench_floor_resume floor;
 
+	(void)call;
 	lend(g);
 	TP_TRY(bench_floor_resume(cmp_bench, g->session, true, &floor));
 	*out = (struct cmp_restore){
@@ -327,6 +339,7 @@ static const struct cmp_peer_ops floor_peer = {
 	.durable = true,
 	.frees = true,
 	.often = 5,
+	.does_more = true,
 	.takes = takes_all,
 	.start = start,
 	.save = save_floor,
@@ -380,6 +393,7 @@ static const struct cmp_peer_ops fork8 = {
 	.frees = true,
 	.save_uncounted = true,
 	.restore_op = "fork",
+	.does_more = true,
 	.takes = takes_idle,
 	.start = start,
 	.save = save,

@@ -104,6 +104,8 @@ static uint64_t above(uint64_t value, uint64_t before)
 
 static void put_meter(json_t *line, const struct seat *seat, const struct meter *meter)
 {
+	if (seat->ops->does_more)
+		return;
 	put(line, "cpu_ns", meter->busy_ns);
 	if (meter->with_peak)
 		put(line, "peak_bytes", above(meter->peak_bytes, seat->memory_before));
@@ -152,7 +154,9 @@ static struct torpor_error *save(struct run *run, struct seat *seat, bool *saved
 			put(line, "gone_ns", out.gone_ns);
 			put(line, "bytes", out.bytes);
 			put_meter(line, seat, &meter);
-			put(line, "remaining_bytes", above(cmp_memory_used(), seat->memory_before));
+			if (!seat->ops->does_more)
+				put(line, "remaining_bytes",
+					above(cmp_memory_used(), seat->memory_before));
 		}
 		write_line(run, line);
 	}
