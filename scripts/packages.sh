@@ -10,6 +10,8 @@ packages_guest=(cpio xz-utils zstd)
 packages_test=(binutils bsdutils libcriterion-dev libxml2-utils git openssl scdoc)
 packages_check=(clang libclang-rt-dev llvm shellcheck)
 packages_long=(clang-tidy)
+# libvirt-daemon and not libvirt-daemon-system, which would start a libvirtd of the host's own.
+packages_bench=(libvirt-daemon libvirt-dev lzop)
 
 # Installs those of the packages given that are missing; asks sudo where it must.
 install_packages() {
