@@ -93,13 +93,9 @@ static struct torpor_error *get_number(
 {
 	json_t *value = json_object_get(line, key);
 
-	if (!value || json_is_null(value)) {
-		*out = NAN;
-		return NULL;
-	}
-	if (!json_is_number(value) || json_number_value(value) < 0)
-		return refuse(where, key, "is no figure");
-	*out = json_number_value(value);
+	if (value && !json_is_null(value) && !json_is_number(value))
+		return refuse(where, key, "is no number");
+	*out = json_is_number(value) ? json_number_value(value) : NAN;
 	return NULL;
 }
 
@@ -110,6 +106,8 @@ static struct torpor_error *get_figure(
 	if (!kind->key)
 		return NULL;
 	TP_TRY(get_number(line, where, kind->key, out));
+	if (*out < 0)
+		return refuse(where, kind->key, "is below 0");
 	if (*out == 0 && !kind->zero_counts)
 		*out = NAN;
 	return NULL;
@@ -256,7 +254,7 @@ static struct torpor_error *take_line(struct report *r, const json_t *line, cons
 
 /* --- torpor bench --- */
 
-/* The keys that the verdicts look at are numbers or null. */
+/* The keys that the verdicts look at are numbers or null. A slope may be below 0. */
 static struct torpor_error *take_bench_line(struct report *r, const json_t *line, const char *where)
 {
 	static const char *const figures[] = {"p50", "p99", "value_p50"};

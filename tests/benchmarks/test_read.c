@@ -115,9 +115,9 @@ ParameterizedTestParameters(read, odd_lines_are_refused)
 			"\"known\" was there before"},
 		{"{" SAMPLE "}", "is null, and there is no figure either"},
 		{"{" SAMPLE ",\"bytes\":0}", "is null, and there is no figure either"},
-		{"{" SAMPLE ",\"bytes\":-1}", "\"bytes\" is no figure"},
-		{"{" SAMPLE ",\"bytes\":\"1\"}", "\"bytes\" is no figure"},
-		{"{" SAMPLE ",\"running_ns\":true}", "\"running_ns\" is no figure"},
+		{"{" SAMPLE ",\"bytes\":-1}", "\"bytes\" is below 0"},
+		{"{" SAMPLE ",\"bytes\":\"1\"}", "\"bytes\" is no number"},
+		{"{" SAMPLE ",\"running_ns\":true}", "\"running_ns\" is no number"},
 		{"{\"round\":-1,\"peer\":\"a\",\"ram\":1,\"payload\":0,\"op\":\"save\","
 		 "\"counted\":true,\"error\":null,\"bytes\":1}",
 			"\"round\" is no whole number"},
@@ -207,9 +207,11 @@ Test(read, torpor_bench_is_read_if_it_was_run)
 	     "\"p90\":8,\"p99\":null}");
 	line("{\"name\":\"ratio_park_idle\",\"unit\":\"ratio\",\"n\":20,\"value_p50\":1.5,"
 	     "\"limit\":2,\"met\":true}");
+	line("{\"name\":\"scale_ram.slope\",\"unit\":\"ns\",\"n\":3,\"value_p50\":-4}");
+	line("{\"name\":\"fork_8\",\"n\":0,\"failures\":3}");
 	must_read_bench(&r);
 	cr_assert(json_is_true(json_object_get(r.bench_context, "quick")));
-	cr_assert_eq(json_object_size(r.bench), 2);
+	cr_assert_eq(json_object_size(r.bench), 4);
 
 	REPORT_SCOPE struct report without = {0};
 	TP_ERROR struct torpor_error *err =
@@ -223,8 +225,8 @@ ParameterizedTestParameters(read, odd_bench_lines_are_refused)
 	static struct odd all[] = {
 		{"{\"n\":20,\"p50\":7}", "\"name\" is no text"},
 		{"{\"name\":\"a\",\"p50\":7}", "\"n\" is no whole number"},
-		{"{\"name\":\"a\",\"n\":20,\"p50\":\"7\"}", "\"p50\" is no figure"},
-		{"{\"name\":\"a\",\"n\":20,\"value_p50\":-7}", "\"value_p50\" is no figure"},
+		{"{\"name\":\"a\",\"n\":20,\"p50\":\"7\"}", "\"p50\" is no number"},
+		{"{\"name\":\"a\",\"n\":20,\"value_p50\":true}", "\"value_p50\" is no number"},
 		{"{\"name\":\"known\",\"n\":20}", "\"known\" was there before"},
 		{"null", "it is no"},
 	};
