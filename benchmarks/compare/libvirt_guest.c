@@ -262,10 +262,23 @@ static struct torpor_error *check_image(const struct libvirt_guest *g)
 
 /* --- the peers --- */
 
+/* libvirtd has a working directory of its own. */
+static struct torpor_error *make_absolute(const char *path, char **path_out)
+{
+	char *absolute = realpath(path, NULL);
+
+	if (!absolute)
+		return tp_error_errno(errno, "find", path);
+	*path_out = absolute;
+	return NULL;
+}
+
 static struct torpor_error *define(struct libvirt_guest *g)
 {
-	const struct cmp_places *places = g->common.places;
-	TP_FREE char *emulator = find_program(places->qemu);
+	struct cmp_places places = *g->common.places;
+	TP_FREE char *emulator = find_program(places.qemu);
+	TP_FREE char *kernel = NULL;
+	TP_FREE char *initrd = NULL;
 	struct cmp_domain domain = {
 		.name = g->name,
 		.emulator = emulator,
@@ -274,8 +287,12 @@ static struct torpor_error *define(struct libvirt_guest *g)
 	};
 
 	if (!emulator)
-		return tp_error(TORPOR_E_NOT_FOUND, "find", places->qemu, "it isn't in PATH");
-	TP_FREE char *xml = cmp_domain_xml(&domain, places, &g->common.cell);
+		return tp_error(TORPOR_E_NOT_FOUND, "find", places.qemu, "it isn't in PATH");
+	TP_TRY(make_absolute(places.kernel, &kernel));
+	TP_TRY(make_absolute(places.initrd, &initrd));
+	places.kernel = kernel;
+	places.initrd = initrd;
+	TP_FREE char *xml = cmp_domain_xml(&domain, &places, &g->common.cell);
 	g->domain = virDomainDefineXML(g->connection, xml);
 	return g->domain ? NULL : libvirt_error("define domain", g->name);
 }
