@@ -201,9 +201,10 @@ static struct torpor_error *run_on(struct command *command, struct bench *b)
 	TP_TRY(build_templates(b, command->plan.first_cell_only));
 	TP_FREE char *kernel = tp_template_path(b->tmpl, TEMPLATE_KERNEL);
 	TP_FREE char *initrd = tp_template_path(b->tmpl, TEMPLATE_INITRD);
+	TP_FREE char *append = tp_strdup(b->tmpl->base->record.append);
 	places->kernel = kernel;
 	places->initrd = initrd;
-	places->append = b->tmpl->base->record.append;
+	places->append = append;
 	places->accel = b->info.accel;
 	places->cpu = b->info.cpu;
 	places->machine = b->info.machine_type;
