@@ -10,7 +10,7 @@
 
 #define PEERS_MAX	32
 #define FAILURES_IN_A_ROW 3
-#define MEMORY_EVERY	8 /* rounds: such a one looks at memory all the time, and its times don't count */
+#define MEMORY_EVERY	8 /* rounds, there is one more that looks at memory, and doesn't count */
 #define OPERATION_S	300
 
 static const struct cmp_cell cells[] = {
@@ -36,7 +36,9 @@ struct run {
 	const struct cmp_plan *plan;
 	const struct tp_call *call;
 	const struct cmp_cell *cell;
-	unsigned int round;
+	unsigned int round;	/* all of them, so that each has a number of its own */
+	unsigned int counted;	/* rounds before this one that count */
+	bool looks_at_memory;	/* all the time, which costs: this round's times don't count */
 	struct seat seats[PEERS_MAX];
 	size_t n_seats;
 };
@@ -66,6 +68,16 @@ static void meter_end(struct meter *meter)
 }
 
 /* --- lines --- */
+
+static const char *save_op(const struct seat *seat)
+{
+	return seat->ops->save_op ? seat->ops->save_op : "save";
+}
+
+static const char *restore_op(const struct seat *seat)
+{
+	return seat->ops->restore_op ? seat->ops->restore_op : "restore";
+}
 
 /* Takes LINE. */
 static void write_line(struct run *run, json_t *line)
@@ -129,20 +141,15 @@ static struct torpor_error *judge(
 
 /* --- one guest's turn --- */
 
-static bool looks_at_memory(const struct run *run)
-{
-	return run->round % MEMORY_EVERY == 0;
-}
-
 static struct torpor_error *save(struct run *run, struct seat *seat, bool *saved)
 {
-	const char *op = seat->ops->save_op ? seat->ops->save_op : "save";
+	const char *op = save_op(seat);
 	struct tp_call call = tp_call_bounded(run->call, OPERATION_S * TP_NSEC_PER_SEC);
 	struct cmp_save out = {0};
 	struct meter meter;
 
 	TP_TRY(bench_settle(cmp_bench));
-	meter_start(&meter, looks_at_memory(run));
+	meter_start(&meter, run->looks_at_memory);
 	struct torpor_error *err = seat->ops->save(seat->guest, &call, &out);
 	meter_end(&meter);
 	*saved = !err;
@@ -165,7 +172,7 @@ static struct torpor_error *save(struct run *run, struct seat *seat, bool *saved
 
 static struct torpor_error *restore(struct run *run, struct seat *seat, bool *restored)
 {
-	const char *op = seat->ops->restore_op ? seat->ops->restore_op : "restore";
+	const char *op = restore_op(seat);
 	struct tp_call call = tp_call_bounded(run->call, OPERATION_S * TP_NSEC_PER_SEC);
 	struct cmp_restore out = {0};
 	struct torpor_error *err = NULL;
@@ -174,7 +181,7 @@ static struct torpor_error *restore(struct run *run, struct seat *seat, bool *re
 	if (seat->ops->ready)
 		err = seat->ops->ready(seat->guest, &call);
 	TP_TRY(err ? NULL : bench_settle(cmp_bench));
-	meter_start(&meter, looks_at_memory(run));
+	meter_start(&meter, run->looks_at_memory);
 	if (!err)
 		err = seat->ops->restore(seat->guest, &call, &out);
 	meter_end(&meter);
@@ -210,8 +217,11 @@ static struct torpor_error *take_seat(struct run *run, struct seat *seat)
 		err = bench_quiet(cmp_bench, run->plan->quiet_ms);
 	if (!err)
 		err = seat->ops->save(seat->guest, &call, &ignored);
-	if (err)
+	if (err) {
+		struct meter none = {0};
+		write_line(run, sample_line(run, seat, restore_op(seat), &none, err));
 		leave(seat);
+	}
 	return judge(seat, "start", err);
 }
 
@@ -235,9 +245,9 @@ static struct torpor_error *cycle(struct run *run, struct seat *seat)
 
 static struct torpor_error *take_turn(struct run *run, struct seat *seat)
 {
-	unsigned int times = looks_at_memory(run) ? 1 : TP_MAX(seat->ops->often, 1u);
+	unsigned int times = run->looks_at_memory ? 1 : TP_MAX(seat->ops->often, 1u);
 
-	if (run->round % TP_MAX(seat->ops->slow, 1u) != 0 && !looks_at_memory(run))
+	if (run->counted % TP_MAX(seat->ops->slow, 1u) != 0)
 		return NULL;
 	for (unsigned int i = 0; i < times && seat->failed_in_a_row < FAILURES_IN_A_ROW; i++)
 		TP_TRY(cycle(run, seat));
@@ -246,17 +256,27 @@ static struct torpor_error *take_turn(struct run *run, struct seat *seat)
 
 /* --- a cell --- */
 
+static struct torpor_error *one_round(struct run *run, bool looks_at_memory)
+{
+	run->looks_at_memory = looks_at_memory;
+	for (size_t i = 0; i < run->n_seats; i++) {
+		size_t turn = (i + run->round) % run->n_seats;
+		TP_TRY(take_turn(run, &run->seats[turn]));
+	}
+	run->round++;
+	return NULL;
+}
+
 static struct torpor_error *each_round(struct run *run, unsigned int rounds)
 {
-	for (run->round = 0; run->round <= rounds; run->round++) {
+	for (run->counted = 0; run->counted < rounds; run->counted++) {
 		bench_say("%llu MiB, %llu MiB written: round %u of %u",
 			(unsigned long long)(run->cell->ram_bytes / TP_MIB),
-			(unsigned long long)(run->cell->payload_bytes / TP_MIB), run->round,
+			(unsigned long long)(run->cell->payload_bytes / TP_MIB), run->counted + 1,
 			rounds);
-		for (size_t i = 0; i < run->n_seats; i++) {
-			size_t turn = (i + run->round) % run->n_seats;
-			TP_TRY(take_turn(run, &run->seats[turn]));
-		}
+		if (run->counted % MEMORY_EVERY == 0)
+			TP_TRY(one_round(run, true));
+		TP_TRY(one_round(run, false));
 	}
 	return NULL;
 }
