@@ -22,6 +22,7 @@
 #include "daemon/http_engine.h"
 #include "daemon/route.h"
 
+#define REQUEST_ID_LEN	 12
 #define HTTP_HEADERS_MAX (32 * TP_KIB) /* of one request: docs/API.md */
 
 struct http_conn {
@@ -54,7 +55,6 @@ struct http {
 	struct http_conn *conns;
 	unsigned int n_conns;
 	struct http_stream *streams;
-	uint64_t requests; /* so far: gives each a number */
 	bool draining;
 	bool stopping;
 };
@@ -69,7 +69,7 @@ struct http_exchange {
 	struct http *http;
 	struct http_conn *conn;
 	struct MHD_Connection *mhd;
-	uint64_t number;
+	char id[REQUEST_ID_LEN + 1]; /* random: a number would tell how many others there are */
 	uint64_t started_ns;
 
 	char *path;	  /* as sent */

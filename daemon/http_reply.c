@@ -28,7 +28,7 @@ static void put_number(struct MHD_Response *response, const char *name, uint64_t
 	put_header(response, name, text);
 }
 
-/* The client's own, if it can be repeated to it, else the number. */
+/* The client's own, if it can be repeated to it. */
 static void put_request_id(struct http_exchange *ex, struct MHD_Response *response)
 {
 	const char *theirs = http_header(&ex->req, "X-Request-Id");
@@ -36,7 +36,7 @@ static void put_request_id(struct http_exchange *ex, struct MHD_Response *respon
 	if (theirs && *theirs && strlen(theirs) <= 64)
 		put_header(response, "X-Request-Id", theirs);
 	else
-		put_number(response, "X-Request-Id", ex->number);
+		put_header(response, "X-Request-Id", ex->id);
 }
 
 /* The log and the metrics; then it is on its way. */
@@ -47,7 +47,7 @@ static enum MHD_Result send_response(
 	uint64_t took = tp_now_ns() - ex->started_ns;
 	char name[160];
 
-	TP_PROBE2(request__handled, ex->number, status);
+	TP_PROBE2(request__handled, ex->id, status);
 	pthread_mutex_lock(&ex->http->lock);
 	bool draining = ex->http->draining;
 	pthread_mutex_unlock(&ex->http->lock);
@@ -59,7 +59,7 @@ static enum MHD_Result send_response(
 		route ? route->pattern : "unknown");
 	tp_service_count_request(ex->http->options.service, name, status, took);
 	/* The path, and nothing behind it; what is no text is made so by the log. */
-	tp_log(TP_LOG_DEBUG, "request %" PRIu64 " (%s): %s %.200s: %d in %.1f ms", ex->number,
+	tp_log(TP_LOG_DEBUG, "request %s (%s): %s %.200s: %d in %.1f ms", ex->id,
 		ex->req.actor.how[0] ? ex->req.actor.how : "nobody", ex->req.method, ex->path,
 		status, (double)took / 1e6);
 	enum MHD_Result result = MHD_queue_response(ex->mhd, (unsigned int)status, response);

@@ -19,6 +19,7 @@
 #include <strings.h>
 
 #include "base/fd.h"
+#include "base/id.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/probe.h"
@@ -92,6 +93,7 @@ static struct http_exchange *exchange_new(
 	ex->conn = conn_of(mhd);
 	ex->gone_fd = -1;
 	ex->started_ns = tp_now_ns();
+	tp_random_id(ex->id, REQUEST_ID_LEN);
 	ex->path = tp_strdup(uri);
 	char *question = strchr(ex->path, '?');
 	if (question) {
@@ -100,7 +102,6 @@ static struct http_exchange *exchange_new(
 	}
 	pthread_mutex_lock(&http->lock);
 	ex->bounds = http->bounds;
-	ex->number = ++http->requests;
 	pthread_mutex_unlock(&http->lock);
 	return ex;
 }
@@ -125,7 +126,7 @@ void *http_on_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
 {
 	struct http_exchange *ex = exchange_new(cls, uri, mhd);
 
-	TP_PROBE2(request__begin, ex->number, ex->path);
+	TP_PROBE2(request__begin, ex->id, ex->path);
 	http_conn_until(ex->conn, ex->bounds.request_timeout_ns, false);
 	return ex;
 }
@@ -140,11 +141,10 @@ void http_on_completed(
 	if (!ex)
 		return;
 	struct http_conn *conn = ex->conn;
-	TP_PROBE2(request__end, ex->number, toe);
+	TP_PROBE2(request__end, ex->id, toe);
 	if (toe != MHD_REQUEST_TERMINATED_COMPLETED_OK)
-		tp_log(TP_LOG_DEBUG,
-			"request %" PRIu64 ": the connection ended before the answer did",
-			ex->number);
+		tp_log(TP_LOG_DEBUG, "request %s: the connection ended before the answer did",
+			ex->id);
 	http_conn_until(conn, TP_NO_DEADLINE, false); /* as long as a producer takes */
 	exchange_free(ex);
 	*req_cls = NULL;

@@ -8,6 +8,11 @@
  * event. Turned down: a condition variable, which can't be polled; one eventfd for all, which wakes
  * a thousand readers for an event that one of them may see, and never knows when it may be emptied.
  *
+ * An id is the time of its event, in microseconds: numbers that count would tell each tenant how
+ * much all the others do, and so would the id of a "reset" if it were that of the newest event. Ids
+ * that are encrypted for each tenant would hide that too, but wouldn't grow; counting for each
+ * tenant needs a mark for each, and what is everybody's in all of them.
+ *
  * Whether a reader missed something can't be told from its id alone: an idle tenant's last event
  * may be far older than the ring, and it has still missed nothing. So the ring remembers, of each
  * tenant, the newest event of its that has dropped out. Tenants are interned for that: one small
@@ -56,11 +61,14 @@ struct tp_event_ring {
 
 	/* By the lock. */
 	pthread_mutex_t lock;
-	uint64_t first; /* the first id of this start */
-	uint64_t next;
+	uint64_t first;		   /* no id of this start is below it, none of earlier ones above */
+	uint64_t first_ns;	   /* when that is, by CLOCK_MONOTONIC */
+	uint64_t next;		   /* none from here on was given */
 	uint64_t limit;		   /* ids below it may be given: the mark is durable */
 	struct tp_commit *raising; /* of the mark, under way */
 	uint64_t raised;	   /* what it becomes */
+	uint64_t count;		   /* of events: the Nth, from 0, is in slot N % TP_EVENT_RING */
+	uint64_t dropped;	   /* the newest that isn't in the ring any more; 0: none */
 	struct slot slots[TP_EVENT_RING];
 	struct owner everybody;
 	struct owner *owners[TENANT_BUCKETS];
@@ -68,13 +76,22 @@ struct tp_event_ring {
 	bool draining;
 };
 
-/* --- the mark --- */
+/* --- ids, and the mark --- */
 
-static void submit_mark(struct tp_event_ring *ring)
+/* By the lock: the id of an event that would come now. */
+static uint64_t id_now(const struct tp_event_ring *ring)
+{
+	uint64_t passed_us = (tp_now_ns() - ring->first_ns) / TP_NSEC_PER_USEC;
+
+	return TP_MAX(ring->next, ring->first + passed_us);
+}
+
+/* A step ahead of ID. */
+static void submit_mark(struct tp_event_ring *ring, uint64_t id)
 {
 	struct tp_change *change = tp_change_new();
 
-	ring->raised = ring->limit + TP_EVENT_STEP;
+	ring->raised = id + TP_EVENT_STEP_US;
 	tp_change_raise(change, MARK, ring->raised);
 	ring->raising = tp_records_submit(ring->records, change);
 }
@@ -87,21 +104,26 @@ static struct torpor_error *wait_mark(struct tp_event_ring *ring)
 }
 
 /*
- * By the lock. The mark is raised when half a step is left, which is waited for only where a whole
- * half of it was used up during that commit. An event is never held back for a mark that can't be
- * written: what a later start can't tell then is whether a reader has missed something.
+ * By the lock. The mark is raised when half a step is left, which is waited for only where that was
+ * too long ago. An event is never held back for a mark that can't be written: what a later start
+ * can't tell then is whether a reader has missed something.
  */
 static uint64_t next_id(struct tp_event_ring *ring)
 {
-	if (!ring->raising && ring->limit - ring->next < TP_EVENT_STEP / 2)
-		submit_mark(ring);
-	if (ring->next == ring->limit) {
+	uint64_t id = id_now(ring);
+
+	if (!ring->raising && ring->limit < id + TP_EVENT_STEP_US / 2)
+		submit_mark(ring, id);
+	while (id >= ring->limit) {
+		if (!ring->raising)
+			submit_mark(ring, id);
 		struct torpor_error *err = wait_mark(ring);
 		if (err)
 			ring->limit = ring->raised;
 		tp_error_log(tp_error_in(err, "keep the place of", "events"));
 	}
-	return ring->next++;
+	ring->next = id + 1;
+	return id;
 }
 
 struct torpor_error *tp_events_new(struct tp_records *records, struct tp_event_ring **ring_out)
@@ -111,19 +133,26 @@ struct torpor_error *tp_events_new(struct tp_records *records, struct tp_event_r
 	TP_TRY(tp_records_number(records, MARK, &mark));
 	struct tp_event_ring *ring = tp_calloc(1, sizeof(*ring));
 	ring->records = records;
-	ring->limit = mark;
+	/* The clock may have been set back. */
+	ring->first = TP_MAX(mark, tp_realtime_ns() / TP_NSEC_PER_USEC);
+	ring->first_ns = tp_now_ns();
+	ring->next = ring->first;
 	pthread_mutex_init(&ring->lock, NULL);
-	submit_mark(ring);
+	submit_mark(ring, ring->first);
 	struct torpor_error *err = wait_mark(ring);
 	if (err) {
 		tp_events_free(ring);
 		return tp_error_in(err, "keep the place of", "events");
 	}
-	ring->first = ring->next = mark + 1;
-	/* The mark itself may be given too, so that the next start begins behind it. */
-	ring->limit++;
 	*ring_out = ring;
 	return NULL;
+}
+
+void tp_events_let_pass(struct tp_event_ring *ring, uint64_t us)
+{
+	pthread_mutex_lock(&ring->lock);
+	ring->first_ns -= us * TP_NSEC_PER_USEC;
+	pthread_mutex_unlock(&ring->lock);
 }
 
 struct tp_event_ring *tp_events_free(struct tp_event_ring *ring)
@@ -202,8 +231,7 @@ static uint64_t dropped_for(struct tp_event_ring *ring, const struct tp_event_fi
 		const struct owner *owner = find_owner(ring, filter->tenant);
 		return TP_MAX(dropped, owner ? owner->dropped : 0);
 	}
-	/* Of everything: what came before the ring's oldest. */
-	return ring->next - ring->first > TP_EVENT_RING ? ring->next - TP_EVENT_RING - 1 : 0;
+	return ring->dropped;
 }
 
 /* --- publishing --- */
@@ -216,10 +244,10 @@ void tp_events_publish(struct tp_event_ring *ring, const char *type, const char 
 	json_decref(data);
 	pthread_mutex_lock(&ring->lock);
 	uint64_t id = next_id(ring);
-	struct slot *slot = &ring->slots[id % TP_EVENT_RING];
+	struct slot *slot = &ring->slots[ring->count++ % TP_EVENT_RING];
 	char *old = slot->text;
 	if (slot->id)
-		slot->owner->dropped = slot->id;
+		slot->owner->dropped = ring->dropped = slot->id;
 	*slot = (struct slot){
 		.id = id, .type = type, .owner = owner_of(ring, tenant), .text = text};
 	if (session)
@@ -251,29 +279,45 @@ void tp_events_drain(struct tp_event_ring *ring)
 
 /* --- reading --- */
 
+/* By the lock: which event is the first with a higher id than AFTER; count: none is. */
+static uint64_t find_behind(const struct tp_event_ring *ring, uint64_t after)
+{
+	uint64_t low = ring->count > TP_EVENT_RING ? ring->count - TP_EVENT_RING : 0;
+	uint64_t high = ring->count;
+
+	while (low < high) {
+		uint64_t middle = low + (high - low) / 2;
+		if (ring->slots[middle % TP_EVENT_RING].id > after)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return low;
+}
+
 /* By the lock. Moves *AFTER_INOUT over what the reader doesn't see; false: nothing is there yet. */
 static bool look(struct tp_event_ring *ring, const struct tp_event_filter *filter,
 	uint64_t *after_inout, struct tp_event *event_out)
 {
 	uint64_t after = *after_inout;
-	uint64_t last = ring->next - 1;
+	uint64_t now = id_now(ring);
 
 	/* From before this start, from the future, or fallen behind. */
-	if (after + 1 < ring->first || after > last || after < dropped_for(ring, filter)) {
-		*event_out = (struct tp_event){.id = last, .type = "reset", .data = json_object()};
+	if (after + 1 < ring->first || after >= now || after < dropped_for(ring, filter)) {
+		*event_out =
+			(struct tp_event){.id = now - 1, .type = "reset", .data = json_object()};
 		return true;
 	}
-	uint64_t oldest = last >= TP_EVENT_RING ? last - TP_EVENT_RING + 1 : 0;
-	for (uint64_t id = TP_MAX(TP_MAX(after + 1, ring->first), oldest); id <= last; id++) {
-		const struct slot *slot = &ring->slots[id % TP_EVENT_RING];
+	for (uint64_t n = find_behind(ring, after); n < ring->count; n++) {
+		const struct slot *slot = &ring->slots[n % TP_EVENT_RING];
 		if (sees(ring, filter, slot)) {
-			*event_out = (struct tp_event){.id = id,
+			*event_out = (struct tp_event){.id = slot->id,
 				.type = slot->type,
 				.data = json_loads(slot->text, JSON_DECODE_ANY, NULL)};
 			return true;
 		}
 	}
-	*after_inout = last;
+	*after_inout = TP_MAX(after, ring->next - 1);
 	return false;
 }
 

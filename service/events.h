@@ -2,8 +2,10 @@
 /*
  * The ring of events: what was published last, for those who read on from an id.
  *
- * Ids grow, across restarts too: the records keep a mark that no id has passed, raised in steps of
- * TP_EVENT_STEP ahead, so that no event costs a commit; a restart goes on behind the mark.
+ * Ids are times, in microseconds since 1970, and grow by themselves. They do across restarts too,
+ * whatever becomes of the clock: the records keep a mark that no id has reached, raised in steps of
+ * TP_EVENT_STEP_US ahead, so that no event costs a commit; a restart goes on from the mark if the
+ * clock is behind it.
  *
  * Publishing never waits for a reader, and takes no lock but the ring's.
  */
@@ -12,8 +14,8 @@
 
 #include "service/service.h"
 
-#define TP_EVENT_RING 4096
-#define TP_EVENT_STEP 10000
+#define TP_EVENT_RING	 4096
+#define TP_EVENT_STEP_US (UINT64_C(3600) * 1000000)
 
 struct tp_event_ring;
 
@@ -30,6 +32,8 @@ struct tp_event_ring *tp_events_free(struct tp_event_ring *ring);
 void tp_events_publish(struct tp_event_ring *ring, const char *type, const char *tenant,
 	const char *session, json_t *data);
 uint64_t tp_events_last(struct tp_event_ring *ring);
+/* For tests: as if so much time had passed. */
+void tp_events_let_pass(struct tp_event_ring *ring, uint64_t us);
 
 /* What a reader may see. */
 struct tp_event_filter {

@@ -120,6 +120,24 @@ Test(http, created_has_its_location)
 	client_reply_deinit(&r);
 }
 
+Test(http, requests_have_ids_that_do_not_count)
+{
+	char seen[8][16];
+
+	for (size_t i = 0; i < TP_ARRAY_LEN(seen); i++) {
+		struct client_reply r = ask("GET /show/a/b HTTP/1.1\r\nHost: h\r\n\r\n");
+		TP_FREE char *id = client_header(r.head, "X-Request-Id");
+		cr_assert_not_null(id);
+		cr_assert_eq(strlen(id), 12, "%s", id);
+		cr_assert_eq(strspn(id, "0123456789abcdefghijklmnopqrstuvwxyz"), 12, "%s", id);
+		snprintf(seen[i], sizeof(seen[i]), "%s", id);
+		client_reply_deinit(&r);
+		/* Those that count have the same digits but for the last. */
+		for (size_t j = 0; j < i; j++)
+			cr_expect(strncmp(seen[i], seen[j], 10) != 0, "%s %s", seen[i], seen[j]);
+	}
+}
+
 Test(http, bodies_that_are_refused)
 {
 	TP_FREE char *deep = tp_malloc(60001);
