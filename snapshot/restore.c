@@ -240,14 +240,15 @@ static struct torpor_error *load_all(
 	TP_FREE struct tp_stream_block *blocks =
 		tp_state_stream_blocks(s->state.blocks, s->state.n_blocks);
 
-	if (path != TP_PATH_STREAM)
+	if (path != TP_PATH_STREAM) {
 		TP_TRY(load_pages(s, t, call));
+		TP_PROBE1(wake__pages, s->record->session_name);
+	}
 	TP_TRY(put_beginning(s, memory, w, blocks));
 	if (path == TP_PATH_STREAM) {
 		t->stream = w;
 		TP_TRY(load_pages(s, t, call));
 	}
-	TP_PROBE1(wake__pages, s->record->session_name);
 	TP_TRY(tp_state_put_small(w, &s->state, memory->base ? memory->base->small : NULL, 1));
 	TP_TRY(tp_stream_put_ram_end(w));
 	TP_TRY(tp_stream_put_devices(w, s->state.device, s->state.device_len));
