@@ -135,18 +135,6 @@ struct tp_call api_call_within(const struct http_request *req, unsigned int seco
 	return tp_call_bounded(&req->call, seconds * TP_NSEC_PER_SEC);
 }
 
-void api_created(struct http_reply *reply, json_t *view, const char *prefix, const char *key)
-{
-	const char *name = json_string_value(json_object_get(view, key));
-
-	reply->status = 201;
-	reply->body = view;
-	if (!name)
-		return;
-	snprintf(reply->location_buffer, sizeof(reply->location_buffer), "%s%s", prefix, name);
-	reply->location = reply->location_buffer;
-}
-
 void api_stream_error(struct http_stream *stream, struct torpor_error *err)
 {
 	http_stream_send(stream, 0, "error", http_problem(err, NULL));

@@ -72,9 +72,6 @@ bool api_label_key_ok(const char *key, size_t len);
 /* REQ's time, or where it has none SECONDS from now. */
 struct tp_call api_call_within(const struct http_request *req, unsigned int seconds);
 
-/* A 201: VIEW is taken; its member KEY ends the location that PREFIX begins. */
-void api_created(struct http_reply *reply, json_t *view, const char *prefix, const char *key);
-
 /* Ends STREAM with an event "error": ERR, which is taken. */
 void api_stream_error(struct http_stream *stream, struct torpor_error *err);
 

@@ -40,13 +40,12 @@ struct torpor_error *api_new_tenant(struct http_request *req, struct http_reply 
 {
 	struct json_in in = json_in_over(req->body, "make tenant");
 	const char *name = json_in_name(&in, "name", JSON_IN_REQUIRED);
-	json_t *view;
 
 	check_tenant(&in);
 	TP_TRY(json_in_end(&in));
-	TP_TRY(tp_service_put_tenant(req->service, &req->actor, name, true, req->body, &view));
-	api_created(reply, view, "/v1/tenants/", "name");
-	return NULL;
+	reply->status = 201;
+	return tp_service_put_tenant(
+		req->service, &req->actor, name, true, req->body, &reply->body);
 }
 
 struct torpor_error *api_change_tenant(struct http_request *req, struct http_reply *reply)

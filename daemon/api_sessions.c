@@ -38,12 +38,10 @@ struct torpor_error *api_create(struct http_request *req, struct http_reply *rep
 	struct tp_call call =
 		wait_s ? tp_call_bounded(&req->call, (uint64_t)wait_s * TP_NSEC_PER_SEC)
 		       : api_call_within(req, API_WAIT_DEFAULT);
-	json_t *view;
 
 	TP_TRY(json_in_end(&in));
-	TP_TRY(tp_service_create(req->service, &req->actor, &spec, &call, &view));
-	api_created(reply, view, "/v1/sessions/", "id");
-	return NULL;
+	reply->status = 201;
+	return tp_service_create(req->service, &req->actor, &spec, &call, &reply->body);
 }
 
 /* --- finding them --- */

@@ -141,15 +141,13 @@ struct torpor_error *api_build_template(struct http_request *req, struct http_re
 {
 	struct tp_call call = api_call_within(req, API_WAIT_MAX);
 	struct torpor_template_spec spec;
-	json_t *view;
 
 	TP_TRY(read_spec(req, &spec));
 	if (req->wants_events) {
 		stream_build(req, &spec, &call, reply);
 		return NULL;
 	}
-	TP_TRY(tp_service_build_template(
-		req->service, &req->actor, &spec, NULL, NULL, &call, &view));
-	api_created(reply, view, "/v1/templates/", "name");
-	return NULL;
+	reply->status = 201;
+	return tp_service_build_template(
+		req->service, &req->actor, &spec, NULL, NULL, &call, &reply->body);
 }

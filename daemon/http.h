@@ -74,9 +74,6 @@ struct http_reply {
 	json_t *body; /* taken; NULL: none (then 204 unless set), or one of the next two */
 	char *text;   /* taken; with CONTENT_TYPE */
 	const char *content_type;
-	const char *location; /* "Location" of a 201: copied from a buffer that lasts as long as the
-				 reply */
-	char location_buffer[128];
 	bool replayed;
 	/* A stream instead: PRODUCE gets DATA; FREE_DATA (may be NULL) is called behind it, always.
 	 */
@@ -99,6 +96,7 @@ struct http_route {
 	const char *pattern; /* "/v1/sessions/{id}/park" */
 	http_handler *handler;
 	unsigned int flags;
+	const char *made; /* the member of a 201's body that, behind the pattern, is its Location */
 };
 
 /* All of them (daemon/routes.c), ended by a NULL method; also what /openapi.json is checked

@@ -127,10 +127,14 @@ enum MHD_Result http_reply_send(struct http_exchange *ex, struct http_reply *rep
 {
 	const char *type = reply->content_type;
 	char *text = TP_TAKE(reply->text);
+	TP_FREE char *location = NULL;
 
 	if (ex->stream)
 		return send_stream(ex, reply);
 	if (reply->body) {
+		/* Of what was made the first time, too, where this repeats that. */
+		location =
+			reply->status == 201 ? http_location(ex->match.route, reply->body) : NULL;
 		text = dump(TP_TAKE(reply->body));
 		type = "application/json";
 		if (!text)
@@ -141,8 +145,8 @@ enum MHD_Result http_reply_send(struct http_exchange *ex, struct http_reply *rep
 	}
 	int status = reply->status ? reply->status : text ? 200 : 204;
 	struct MHD_Response *response = response_of(ex, text, type ? type : "text/plain");
-	if (reply->location)
-		put_header(response, "Location", reply->location);
+	if (location)
+		put_header(response, "Location", location);
 	if (reply->replayed)
 		put_header(response, "Idempotency-Replayed", "true");
 	return send_response(ex, status, response);

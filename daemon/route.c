@@ -120,6 +120,13 @@ struct torpor_error *http_match(const struct http_route *routes, const char *met
 	return NULL;
 }
 
+char *http_location(const struct http_route *route, const json_t *body)
+{
+	const json_t *made = route->made ? json_object_get(body, route->made) : NULL;
+
+	return made ? tp_asprintf("%s/%s", route->pattern, json_string_value(made)) : NULL;
+}
+
 void http_query_deinit(struct http_query *query)
 {
 	for (size_t i = 0; i < query->n; i++) {

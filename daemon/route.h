@@ -26,6 +26,10 @@ void http_match_deinit(struct http_match *match);
 struct torpor_error *http_match(const struct http_route *routes, const char *method,
 	const char *path, struct http_match *match_out) TP_MUST_USE;
 
+/* Where to find what ROUTE made, of which BODY is the view; NULL if it has no place of its own. The
+ * caller's to free. */
+char *http_location(const struct http_route *route, const json_t *body);
+
 #define HTTP_QUERY_MAX 16
 
 struct http_query {

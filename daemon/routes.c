@@ -7,7 +7,7 @@
 #define TENANT	 "/v1/tenants/{name}"
 
 const struct http_route http_routes[] = {
-	{"POST", "/v1/sessions", api_create, HTTP_MUTATING | HTTP_LONG},
+	{"POST", "/v1/sessions", api_create, HTTP_MUTATING | HTTP_LONG, "id"},
 	{"GET", "/v1/sessions", api_list, 0},
 	{"GET", SESSION, api_get, 0},
 	{"PATCH", SESSION, api_change, HTTP_MUTATING},
@@ -25,13 +25,13 @@ const struct http_route http_routes[] = {
 	{"GET", SESSION "/metrics", api_session_metrics, 0},
 
 	{"GET", "/v1/templates", api_templates, 0},
-	{"POST", "/v1/templates", api_build_template, HTTP_MUTATING | HTTP_LONG},
+	{"POST", "/v1/templates", api_build_template, HTTP_MUTATING | HTTP_LONG, "name"},
 	{"GET", TEMPLATE, api_template, 0},
 	{"DELETE", TEMPLATE, api_remove_template, HTTP_MUTATING},
 
 	{"GET", "/v1/pool", api_pool, 0},
 	{"GET", "/v1/tenants", api_tenants, 0},
-	{"POST", "/v1/tenants", api_new_tenant, HTTP_MUTATING},
+	{"POST", "/v1/tenants", api_new_tenant, HTTP_MUTATING, "name"},
 	{"GET", TENANT, api_tenant, 0},
 	{"PATCH", TENANT, api_change_tenant, HTTP_MUTATING},
 	{"DELETE", TENANT, api_remove_tenant, HTTP_MUTATING},

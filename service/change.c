@@ -54,6 +54,7 @@ static struct torpor_error *change_held(struct tp_service *service, const struct
 		return err;
 	}
 	tp_live_set_row(service, live, &row, true);
+	tp_live_publish(service, live);
 	/* Its timers may be over already. */
 	tp_keeper_changed(service, live->id);
 	return NULL;

@@ -294,7 +294,7 @@ void tp_live_put(struct tp_service *service, struct tp_live *live)
 
 /* --- Operations --- */
 
-static void publish(struct tp_service *service, struct tp_live *live)
+void tp_live_publish(struct tp_service *service, struct tp_live *live)
 {
 	tp_publish(service, "session", live->tenant, live->id, tp_live_view(service, live, false));
 }
@@ -354,7 +354,7 @@ struct torpor_error *tp_live_begin(struct tp_service *service, struct tp_live *l
 	if (err)
 		return err;
 	if (!is_done)
-		publish(service, live);
+		tp_live_publish(service, live);
 	*done_out = is_done;
 	return NULL;
 }
@@ -391,7 +391,7 @@ void tp_live_end(struct tp_service *service, struct tp_live *live, enum tp_state
 	live->busy = true;
 	pthread_mutex_unlock(&service->lock);
 	if (moved)
-		publish(service, live);
+		tp_live_publish(service, live);
 	pthread_mutex_lock(&service->lock);
 	live->busy = false;
 	wake(service, live);

@@ -150,6 +150,8 @@ struct torpor_error *tp_live_hold(struct tp_service *service, struct tp_live *li
  */
 void tp_live_end(struct tp_service *service, struct tp_live *live, enum tp_state state);
 
+/* By the operation, for what changes beside the state: publishes the session's event. */
+void tp_live_publish(struct tp_service *service, struct tp_live *live);
 /* By the operation: the row from now on, which is taken (zeroed); RECORDED: it is committed. */
 void tp_live_set_row(struct tp_service *service, struct tp_live *live, struct tp_session_row *row,
 	bool recorded);

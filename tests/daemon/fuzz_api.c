@@ -42,10 +42,6 @@ static json_t *queries(const char *text)
 
 static void check_reply(const struct http_reply *reply)
 {
-	size_t len = reply->location ? strlen(reply->location) : 0;
-
-	if (len >= sizeof(reply->location_buffer))
-		abort();
 	if (reply->body) {
 		TP_FREE char *text = json_dumps(reply->body, 0);
 

@@ -28,8 +28,7 @@ static struct torpor_error *make(struct http_request *req, struct http_reply *re
 {
 	(void)show(req, reply);
 	reply->status = 201;
-	snprintf(reply->location_buffer, sizeof(reply->location_buffer), "/show/%s", "new");
-	reply->location = reply->location_buffer;
+	json_object_set_new(reply->body, "name", json_string("new"));
 	return NULL;
 }
 
@@ -139,7 +138,7 @@ static struct torpor_error *events(struct http_request *req, struct http_reply *
 const struct http_route http_routes[] = {
 	{"GET", "/show/{a}/{b}", show, 0},
 	{"GET", "/show/{a}", show, 0},
-	{"POST", "/show", make, HTTP_MUTATING},
+	{"POST", "/show", make, HTTP_MUTATING, "name"},
 	{"DELETE", "/show/{a}", nothing, HTTP_MUTATING},
 	{"PATCH", "/show/{a}", show, HTTP_MUTATING},
 	{"POST", "/once", show, HTTP_NO_REPEAT | HTTP_LONG},

@@ -123,7 +123,7 @@ struct torpor_error *tp_service_repeat_begin(struct tp_service *service,
 	} else if (same && repeat.done) {
 		*replayed_out = true;
 		*status_out = 201;
-		*view_out = json_pack("{s:b}", "again", 1);
+		*view_out = json_pack("{s:b, s:s}", "again", 1, "name", "new");
 	} else {
 		snprintf(repeat.key, sizeof(repeat.key), "%s", actor->key);
 		memcpy(repeat.print, actor->print, TP_HASH_LEN);

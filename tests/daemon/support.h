@@ -43,6 +43,18 @@ static inline void must_ask(const char *text)
 	must_be(json_array_get(stub.calls, 0), text);
 }
 
+/* What ends the Location of what a POST to PATTERN made and FAKE answers. */
+static inline const char *made_by(const char *pattern, const struct fake *fake)
+{
+	const struct http_route *route = http_routes;
+
+	while (route->method &&
+		(strcmp(route->method, "POST") != 0 || strcmp(route->pattern, pattern) != 0))
+		route++;
+	cr_assert_not_null(route->made, "POST %s tells no location", pattern);
+	return json_string_value(json_object_get(fake->reply.body, route->made));
+}
+
 /* A request to a route that succeeds, and what the service is asked for it. */
 static inline void passes(
 	const char *method, const char *pattern, const char *body, const char *asked)

@@ -33,7 +33,7 @@ Test(create, answers_201_with_the_location)
 	fake_init(&fake, "{\"template\": \"minimal\"}");
 	must(fake_call(&fake, route_handler("POST", "/v1/sessions")));
 	cr_assert_eq(fake.reply.status, 201);
-	cr_assert_str_eq(fake.reply.location, "/v1/sessions/" ID);
+	cr_assert_str_eq(made_by("/v1/sessions", &fake), ID);
 	must_be(fake.reply.body, "{\"id\": \"" ID "\", \"name\": \"demo\"}");
 	cr_assert_str_eq(stub.actor.tenant, "alice");
 	cr_assert_str_eq(stub.actor.how, "token 3f9c");

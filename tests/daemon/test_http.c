@@ -530,6 +530,7 @@ Test(http, repeated_requests)
 	r = post("/show", key, "{\"b\" : 2, \"a\":1}");
 	cr_assert_eq(r.status, 201);
 	expect_header(&r, "Idempotency-Replayed", "true");
+	expect_header(&r, "Location", "/show/new");
 	expect_member(&r, "again", "true");
 	client_reply_deinit(&r);
 	expect_status(post("/show", key, "{\"a\":1,\"b\":3}"), 409);

@@ -170,6 +170,21 @@ Test(problem, refusals)
 	}
 }
 
+Test(location, is_the_pattern_and_the_name_of_what_was_made)
+{
+	const struct http_route makes = {.pattern = "/v1/things", .made = "id"};
+	const struct http_route does = {.pattern = "/v1/things/{id}/fork"};
+	json_t *body = json_pack("{s:s}", "id", "a1");
+	json_t *other = json_pack("{s:s}", "name", "a1");
+	TP_FREE char *location = http_location(&makes, body);
+
+	cr_assert_str_eq(location, "/v1/things/a1");
+	cr_assert_null(http_location(&does, body));
+	cr_assert_null(http_location(&makes, other));
+	json_decref(body);
+	json_decref(other);
+}
+
 Test(problem, is_json_whatever_the_text)
 {
 	struct torpor_error *err = tp_error_hint(

@@ -297,9 +297,11 @@ static void expect_mismatch(const struct it_who *who, const char *key, const cha
 
 static void expect_all_replayed(const char *id, const char *first_fork)
 {
-	const char *created = it_string(
-		expect_replay(&alice, "create", "/v1/sessions", MINIMAL, 201)->body, "id");
-	cr_assert_str_eq(created, id);
+	const struct it_answer *created =
+		expect_replay(&alice, "create", "/v1/sessions", MINIMAL, 201);
+	cr_assert_str_eq(it_string(created->body, "id"), id);
+	const char *location = it_header(created, "Location");
+	cr_assert(location && strcmp(location, it_session(id, "")) == 0, "%s", location);
 	const struct it_answer *park =
 		expect_replay(&alice, "park", it_session(id, "/park"), NULL, 200);
 	cr_assert_str_eq(it_string(park->body, "id"), id);

@@ -419,6 +419,8 @@ void tp_publish(struct tp_service *service, const char *type, const char *tenant
 	pthread_mutex_lock(&fake.lock);
 	note(fake.states, sizeof(fake.states), "%s ",
 		json_string_value(json_object_get(data, "state")));
+	TP_FREE char *text = json_dumps(data, 0);
+	snprintf(fake.event, sizeof(fake.event), "%s", text);
 	pthread_mutex_unlock(&fake.lock);
 	json_decref(data);
 }

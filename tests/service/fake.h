@@ -30,6 +30,7 @@ struct fake {
 	/* What happened. */
 	char audit[4096];  /* "create:ok park:io " */
 	char states[4096]; /* events: "starting running " */
+	char event[2048];  /* the last one's data */
 	unsigned int commits;
 	unsigned int notes; /* that were no commits of their own */
 	unsigned int refusals;

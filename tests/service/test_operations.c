@@ -279,6 +279,43 @@ Test(operations, events_come_in_order)
 				      "destroyed ");
 }
 
+static void expect_event(const char *state, const char *name, json_int_t ttl_s, const char *team)
+{
+	TP_JSON json_t *event = json_loads(fake.event, 0, NULL);
+	const char *is_state, *is_name;
+	json_int_t is_ttl_s;
+	json_t *labels;
+
+	cr_assert_eq(json_unpack(event, "{s:s, s:s, s:{s:I}, s:o}", "state", &is_state, "name",
+			     &is_name, "timers", "ttl_s", &is_ttl_s, "labels", &labels),
+		0, "%s", fake.event);
+	cr_expect_str_eq(is_state, state);
+	cr_expect_str_eq(is_name, name);
+	cr_expect_eq(is_ttl_s, ttl_s);
+	cr_expect_str_eq(json_string_value(json_object_get(labels, "team")), team);
+}
+
+Test(operations, changes_beside_the_state_have_an_event_too)
+{
+	struct tp_timers timers = {77, TP_UNSET, TP_UNSET};
+	TP_JSON json_t *labels = json_pack("{s:s}", "team", "a");
+	TP_FREE char *id = fake_create(service, &alice, "s");
+	json_t *view;
+
+	cr_assert_null(
+		tp_service_change(service, &alice, id, NULL, &timers, labels, &forever, &view));
+	json_decref(view);
+	expect_event("running", "s", 77, "a");
+	must(park, id);
+	must(change, id);
+	expect_event("parked", "renamed", 77, "a");
+	cr_expect_str_eq(fake.states, "starting running running parking parked parked ");
+	/* But not what came to nothing. */
+	fake.fail_commits = 1;
+	fails(change(id, &view), TORPOR_E_IO);
+	cr_expect_str_eq(fake.states, "starting running running parking parked parked ");
+}
+
 Test(operations, a_repeat_is_recorded_with_what_it_did_and_forgotten_when_that_is_undone)
 {
 	TP_FREE char *id = fake_create(service, &alice, "s");
