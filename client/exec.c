@@ -11,9 +11,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/base64.h"
 #include "base/fd.h"
 #include "base/mem.h"
-#include "client/base64.h"
 #include "client/client_priv.h"
 
 /* As base64 that is 960 KiB, which leaves the rest of the request's bound to the arguments. */
@@ -66,14 +66,16 @@ static struct torpor_error *put_stdin(
 	json_t *body, const struct torpor_client_exec *exec, const struct tp_call *call)
 {
 	TP_BUF struct tp_buf buf = {0};
+	TP_BUF struct tp_buf text = {0};
 
 	if (exec->stdin_len > STDIN_MAX)
 		return too_much_stdin();
 	tp_buf_put(&buf, exec->stdin_bytes, exec->stdin_len);
 	if (exec->has_stdin_fd)
 		TP_TRY(read_stdin(exec->stdin_fd, call, &buf));
-	TP_FREE char *text = tp_base64(buf.data, buf.len);
-	json_object_set_new(body, "stdin", json_string(text));
+	tp_base64_put(&text, buf.data, buf.len);
+	tp_buf_put_u8(&text, '\0');
+	json_object_set_new(body, "stdin", json_string((char *)text.data));
 	return NULL;
 }
 
@@ -119,7 +121,7 @@ static const char *take_output(struct running *running, int stream, const json_t
 	TP_BUF struct tp_buf bytes = {0};
 
 	if (!json_is_string(data) ||
-		!tp_unbase64(json_string_value(data), json_string_length(data), &bytes))
+		!tp_base64_get(&bytes, json_string_value(data), json_string_length(data)))
 		return "output that isn't base64";
 	if (running->exec->output && bytes.len > 0)
 		running->exec->output(running->exec->output_data, stream, bytes.data, bytes.len);

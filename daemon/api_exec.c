@@ -8,10 +8,10 @@
  */
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/fd.h"
 #include "base/mem.h"
 #include "daemon/api.h"
-#include "daemon/base64.h"
 #include "daemon/utf8.h"
 
 #define EVENT_BYTES 32768 /* of output in one event at most */
@@ -81,7 +81,7 @@ static struct torpor_error *make_stdin(const char *text, bool base64, int *fd_ou
 
 	if (!base64)
 		tp_buf_put(&bytes, text, strlen(text));
-	else if (!base64_get(&bytes, text, strlen(text)))
+	else if (!tp_base64_get(&bytes, text, strlen(text)))
 		return tp_error(TORPOR_E_INVALID, "run command", NULL,
 			"\"stdin\" must be base64, as \"encoding\" says");
 	TP_TRY(tp_memfd("torpor-stdin", bytes.len, &fd));
@@ -181,7 +181,7 @@ static json_t *output_json(struct exec_job *job, struct output *output)
 	TP_BUF struct tp_buf encoded = {0};
 
 	if (job->base64) {
-		base64_put(&encoded, output->text.data, output->text.len);
+		tp_base64_put(&encoded, output->text.data, output->text.len);
 		return text_json(&encoded);
 	}
 	/* A character that the bound cut is left out; one that the command cut is replaced. */
@@ -228,7 +228,7 @@ static void pass_on(void *data, int stream, const void *bytes, size_t len)
 		size_t n = TP_MIN(len - at, EVENT_BYTES);
 
 		if (job->base64)
-			base64_put(&text, piece, n);
+			tp_base64_put(&text, piece, n);
 		else
 			utf8_put(&output_of(job, stream)->utf8, piece, n, &text);
 		send_output(job, stream, &text);

@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/fd.h"
 #include "base/mem.h"
 #include "engine/lines.h"
@@ -238,50 +239,20 @@ void tp_agent_exit_deinit(struct tp_agent_exit *how)
 	*how = (struct tp_agent_exit){0};
 }
 
-static int base64_value(char c)
-{
-	static const char digits[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	const char *at = c ? strchr(digits, c) : NULL;
-
-	return at ? (int)(at - digits) : -1;
-}
-
-/* RFC 4648, padded. NULL if TEXT is none. The result is NUL-terminated behind its end. */
-static char *base64_decode(const char *text, size_t *len_out)
-{
-	size_t len = strlen(text);
-	size_t digits = len;
-
-	while (digits > 0 && len - digits < 2 && text[digits - 1] == '=')
-		digits--;
-	if (len % 4 != 0)
-		return NULL;
-	TP_FREE char *data = tp_malloc(len / 4 * 3 + 1);
-	size_t n = 0;
-	uint32_t bits = 0;
-	for (size_t i = 0; i < digits; i++) {
-		int value = base64_value(text[i]);
-		if (value < 0)
-			return NULL;
-		bits = bits << 6 | (uint32_t)value;
-		if (i % 4 != 0)
-			data[n++] = (char)(bits >> (6 - 2 * (i % 4)));
-	}
-	data[n] = '\0';
-	*len_out = n;
-	return TP_TAKE(data);
-}
-
 /* A stream of the program's output; the agent leaves the member out where there was none. */
 static bool take_output(json_t *status, const char *member, char **data_out, size_t *len_out)
 {
 	json_t *text = json_object_get(status, member);
+	TP_BUF struct tp_buf data = {0};
 
 	if (text && !json_is_string(text))
 		return false;
-	*data_out = base64_decode(text ? json_string_value(text) : "", len_out);
-	return *data_out;
+	if (text && !tp_base64_get(&data, json_string_value(text), json_string_length(text)))
+		return false;
+	*len_out = data.len;
+	tp_buf_put_u8(&data, '\0');
+	*data_out = (char *)TP_TAKE(data.data);
+	return true;
 }
 
 /* Whether the program has ended, and how. */

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Bytes as text: UTF-8 in pieces, base64. */
+/* Bytes as text: UTF-8 in pieces. */
 #include "support.h"
 
-#include "daemon/base64.h"
 #include "daemon/utf8.h"
 
 #define FFFD "\xef\xbf\xbd"
@@ -92,51 +91,4 @@ Test(utf8, clip)
 	cr_assert_str_eq(out, "a??\xc3\xa4");
 	utf8_clip("", out, sizeof(out));
 	cr_assert_str_eq(out, "");
-}
-
-/* RFC 4648, section 10. */
-Test(base64, vectors)
-{
-	static const char *const texts[] = {"", "f", "fo", "foo", "foob", "fooba", "foobar"};
-	static const char *const codes[] = {
-		"", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"};
-
-	for (size_t i = 0; i < TP_ARRAY_LEN(texts); i++) {
-		TP_BUF struct tp_buf out = {0};
-		TP_BUF struct tp_buf back = {0};
-
-		base64_put(&out, texts[i], i);
-		cr_assert_eq(out.len, strlen(codes[i]));
-		cr_assert(out.len == 0 || memcmp(out.data, codes[i], out.len) == 0);
-		cr_assert(base64_get(&back, codes[i], strlen(codes[i])));
-		cr_assert_eq(back.len, i);
-		cr_assert(i == 0 || memcmp(back.data, texts[i], i) == 0);
-	}
-}
-
-Test(base64, all_bytes_return)
-{
-	TP_BUF struct tp_buf out = {0};
-	TP_BUF struct tp_buf back = {0};
-	uint8_t bytes[256];
-
-	for (size_t i = 0; i < sizeof(bytes); i++)
-		bytes[i] = (uint8_t)i;
-	base64_put(&out, bytes, sizeof(bytes));
-	cr_assert(base64_get(&back, (char *)out.data, out.len));
-	cr_assert_eq(back.len, sizeof(bytes));
-	cr_assert_arr_eq(back.data, bytes, sizeof(bytes));
-}
-
-Test(base64, only_what_is_canonical)
-{
-	static const char *const bad[] = {"Z", "Zg",
-		"Zg=", "Zg===", "====", "Z===", "Zh==", "Zm9=", "Zg==Zg==", "Zm9v\n", " Zm9",
-		"Zm-_", "Zm=v", "=m9v"};
-
-	for (size_t i = 0; i < TP_ARRAY_LEN(bad); i++) {
-		TP_BUF struct tp_buf out = {0};
-
-		cr_assert_not(base64_get(&out, bad[i], strlen(bad[i])), "%s", bad[i]);
-	}
 }
