@@ -68,28 +68,46 @@ static bool is_proof(const char *text, size_t len, bool linux_kernel)
 	return memmem(text, len, first_line, sizeof(first_line) - 1) != NULL;
 }
 
+static uint64_t bound_of(const struct tp_accel_probe *probe)
+{
+	return probe->within_ns ? probe->within_ns : TP_ACCEL_PROBE_NS;
+}
+
+/*
+ * Turns the end of PROBE's bound, which gave ERR, into a result: WHAT. Takes ERR, and gives it back
+ * where it is something else, or CALL is over, too.
+ */
+static struct torpor_error *explain_timeout(struct torpor_error *err,
+	const struct tp_accel_probe *probe, const struct tp_call *call, const char *what,
+	char **why_not_out)
+{
+	if (torpor_error_code(err) != TORPOR_E_TIMEOUT)
+		return err;
+	torpor_error_free(err);
+	TP_TRY(tp_call_check(call, "wait for", "probe"));
+	*why_not_out = tp_asprintf(
+		"%s within %g s", what, (double)bound_of(probe) / (double)TP_NSEC_PER_SEC);
+	return NULL;
+}
+
 /*
  * Waits for the proof. *WHY_NOT_OUT is NULL if it came. An error only if CALL, of which SOON is a
  * part, is over.
  */
-static struct torpor_error *await_output(struct tp_guest *guest, int console_fd, bool linux_kernel,
-	const struct tp_call *call, const struct tp_call *soon, char **why_not_out)
+static struct torpor_error *await_output(struct tp_guest *guest, int console_fd,
+	const struct tp_accel_probe *probe, const struct tp_call *call, const struct tp_call *soon,
+	char **why_not_out)
 {
+	bool linux_kernel = is_linux(probe->kernel);
 	char text[16 * 1024];
 	size_t len = 0;
 
 	while (!is_proof(text, len, linux_kernel) && len < sizeof(text)) {
 		struct torpor_error *err =
 			tp_wait_fd(console_fd, POLLIN, soon, "wait for the console of", "probe");
-		if (err && torpor_error_code(err) == TORPOR_E_TIMEOUT) {
-			torpor_error_free(err);
-			TP_TRY(tp_call_check(call, "wait for the console of", "probe"));
-			*why_not_out = tp_asprintf("the kernel printed nothing within %u s",
-				(unsigned int)(TP_ACCEL_PROBE_NS / TP_NSEC_PER_SEC));
-			return NULL;
-		}
 		if (err)
-			return err;
+			return explain_timeout(
+				err, probe, call, "the kernel printed nothing", why_not_out);
 		ssize_t n = read(console_fd, text + len, sizeof(text) - len);
 		if (n <= 0) {
 			*why_not_out = describe_end(guest, soon);
@@ -105,10 +123,10 @@ static struct torpor_error *await_output(struct tp_guest *guest, int console_fd,
 
 /* A guest that QEMU refuses to start is a result as well: no KVM, no such CPU. */
 static struct torpor_error *boot_and_watch(struct tp_launcher *launcher,
-	const struct tp_guest_spec *spec, int console_fd, int console_write_fd,
-	const struct tp_call *call, char **why_not_out)
+	const struct tp_accel_probe *probe, const struct tp_guest_spec *spec, int console_fd,
+	int console_write_fd, const struct tp_call *call, char **why_not_out)
 {
-	struct tp_call soon = tp_call_bounded(call, TP_ACCEL_PROBE_NS);
+	struct tp_call soon = tp_call_bounded(call, bound_of(probe));
 	TP_CLEANUP(tp_guest_free) struct tp_guest *guest = NULL;
 
 	struct torpor_error *err = tp_launcher_start(launcher, spec, &soon, &guest);
@@ -120,8 +138,8 @@ static struct torpor_error *boot_and_watch(struct tp_launcher *launcher,
 		return NULL;
 	}
 	if (err)
-		return err;
-	return await_output(guest, console_fd, is_linux(spec->kernel), call, &soon, why_not_out);
+		return explain_timeout(err, probe, call, "QEMU did not start", why_not_out);
+	return await_output(guest, console_fd, probe, call, &soon, why_not_out);
 }
 
 struct torpor_error *tp_accel_probe(struct tp_launcher *launcher,
@@ -156,7 +174,7 @@ struct torpor_error *tp_accel_probe(struct tp_launcher *launcher,
 		.ram_shared = true,
 		.console_fd = console[1],
 	};
-	TP_TRY(boot_and_watch(launcher, &spec, console_fd, console[1], call, &why_not));
+	TP_TRY(boot_and_watch(launcher, probe, &spec, console_fd, console[1], call, &why_not));
 	*result_out = (struct tp_accel_result){
 		.ok = !why_not,
 		.why_not = why_not,

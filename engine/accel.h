@@ -8,7 +8,7 @@
 
 #include "engine/launcher.h"
 
-/* How long the proof is waited for. */
+/* How long the proof is waited for where nothing is said. */
 #define TP_ACCEL_PROBE_NS (10 * TP_NSEC_PER_SEC)
 
 /* What to boot. All belongs to the caller. */
@@ -22,6 +22,7 @@ struct tp_accel_probe {
 	const char *kernel;
 	const char *initrd; /* or NULL */
 	const char *append; /* or NULL */
+	uint64_t within_ns; /* 0: TP_ACCEL_PROBE_NS */
 };
 
 struct tp_accel_result {

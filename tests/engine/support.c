@@ -9,6 +9,7 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -49,6 +50,18 @@ static int remove_entry(const char *path, const struct stat *st, int type, struc
 void remove_tree(const char *path)
 {
 	cr_assert_eq(nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS), 0);
+}
+
+char *mute_qemu(const char *dir)
+{
+	char *path = tp_asprintf("%s.mute", dir);
+	FILE *file = fopen(path, "w");
+
+	cr_assert_not_null(file);
+	fputs("#!/bin/sh\nexec sleep 1000\n", file);
+	fclose(file);
+	cr_assert_eq(chmod(path, 0700), 0);
+	return path;
 }
 
 size_t count_entries(const char *path)

@@ -20,6 +20,9 @@ void must_fail(struct torpor_error *err, enum torpor_errc code, const char *part
 char *make_directory(void);
 void remove_tree(const char *path);
 
+/* Writes DIR.mute, a QEMU that starts and never says a word. The caller frees the name. */
+char *mute_qemu(const char *dir);
+
 /* How many entries PATH has. */
 size_t count_entries(const char *path);
 

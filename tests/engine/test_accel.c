@@ -112,7 +112,8 @@ Test(accel, cpu_choice)
 
 static void probe_ticker(struct tp_guest_config *config, struct tp_accel_result *result)
 {
-	struct tp_accel_probe probe = {.config = config, .kernel = TICKER};
+	struct tp_accel_probe probe = {
+		.config = config, .kernel = TICKER, .within_ns = OBJECT_TIMEOUT_NS};
 
 	must(tp_accel_probe(launcher, &probe, &call, result));
 	TP_FREE char *run_dir = tp_asprintf("%s/run", dir);
@@ -168,8 +169,28 @@ Test(accel, a_kernel_that_does_not_print_refutes)
 
 	must(tp_accel_probe(launcher, &probe, &call, &result));
 	cr_assert_not(result.ok);
-	cr_assert_not_null(strstr(result.why_not, "printed nothing"), "%s", result.why_not);
+	cr_assert_str_eq(result.why_not, "the kernel printed nothing within 10 s");
 	cr_assert_geq(result.time_ns, TP_ACCEL_PROBE_NS);
+}
+
+Test(accel, a_qemu_that_does_not_start_refutes)
+{
+	TP_FREE char *qemu = mute_qemu(dir);
+	TP_FREE char *run_dir = tp_asprintf("%s/run", dir);
+	struct tp_direct_options options = {.qemu = qemu, .bound = true, .run_dir = run_dir};
+	struct tp_guest_config config = pc_config();
+	struct tp_accel_probe probe = {
+		.config = &config, .kernel = TICKER, .within_ns = 200 * TP_NSEC_PER_MSEC};
+	TP_ACCEL_RESULT struct tp_accel_result result = {0};
+	struct tp_launcher *mute;
+
+	must(tp_direct_launcher_new(&options, &mute));
+	must(tp_accel_probe(mute, &probe, &call, &result));
+	cr_assert_not(result.ok);
+	cr_assert_str_eq(result.why_not, "QEMU did not start within 0.2 s");
+	cr_assert_eq(count_entries(run_dir), 0);
+	tp_launcher_free(mute);
+	unlink(qemu);
 }
 
 Test(accel, the_callers_deadline_is_no_result)
@@ -198,7 +219,8 @@ static char *copy_ticker(void)
 
 static struct tp_accel_result prove(struct tp_guest_config *config, const char *kernel)
 {
-	struct tp_accel_probe probe = {.config = config, .kernel = kernel};
+	struct tp_accel_probe probe = {
+		.config = config, .kernel = kernel, .within_ns = OBJECT_TIMEOUT_NS};
 	struct tp_accel_result result;
 
 	must(tp_accel_prove(launcher, TP_DEFAULT_QEMU, &probe, cache, &call, &result));

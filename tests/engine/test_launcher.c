@@ -421,22 +421,9 @@ Test(launcher, senseless_requests_are_refused)
 	must_not_start(launcher, &spec, TORPOR_E_INVALID, "vcpus");
 }
 
-/* A QEMU that starts and never says a word. */
-static char *mute_qemu(void)
-{
-	char *path = tp_asprintf("%s.mute", run_dir);
-	FILE *file = fopen(path, "w");
-
-	cr_assert_not_null(file);
-	fputs("#!/bin/sh\nexec sleep 1000\n", file);
-	fclose(file);
-	cr_assert_eq(chmod(path, 0700), 0);
-	return path;
-}
-
 Test(launcher, the_deadline_ends_a_start)
 {
-	TP_FREE char *qemu = mute_qemu();
+	TP_FREE char *qemu = mute_qemu(run_dir);
 	struct tp_launcher *l = launcher_with(qemu, true);
 	TP_FD int ram = new_ram(64 * TP_MIB);
 	struct tp_guest_config config = pc_config();
@@ -462,7 +449,7 @@ static void *cancel_when_recorded(void *data)
 
 Test(launcher, a_start_can_be_cancelled)
 {
-	TP_FREE char *qemu = mute_qemu();
+	TP_FREE char *qemu = mute_qemu(run_dir);
 	struct tp_launcher *l = launcher_with(qemu, true);
 	TP_FD int ram = new_ram(64 * TP_MIB);
 	TP_FD int cancel_fd = eventfd(0, EFD_CLOEXEC);
