@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Commands in the guest, and signs of life. */
 #include <errno.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -91,6 +92,14 @@ static struct torpor_error *either(int a_fd, int b_fd, int *fd_out)
 	return NULL;
 }
 
+/* Whether the caller doesn't want it any more. */
+static bool is_cancelled(const struct tp_call *call)
+{
+	struct pollfd cancel = {.fd = call->cancel_fd, .events = POLLIN};
+
+	return call->cancel_fd >= 0 && poll(&cancel, 1, 0) > 0;
+}
+
 /* Ends with the call, and also when a park or destroy wants the session's turn. */
 static struct torpor_error *exec_interruptible(struct torpor_session *session,
 	const struct torpor_exec *exec, const struct tp_call *call,
@@ -104,7 +113,8 @@ static struct torpor_error *exec_interruptible(struct torpor_session *session,
 	inner.cancel_fd = cancel_fd;
 	struct torpor_error *err = tp_session_explain(
 		session, session->guest, exec_any(session, exec, &inner, result_out), call);
-	if (err && torpor_error_code(err) == TORPOR_E_CANCELLED && tp_turn_wanted(session->turn)) {
+	/* Who wanted the turn may have given up by now; who else cancelled it hasn't. */
+	if (err && torpor_error_code(err) == TORPOR_E_CANCELLED && !is_cancelled(call)) {
 		torpor_error_free(err);
 		return tp_error(TORPOR_E_BUSY, "run a command in", session->name,
 			"the session is being parked or ended; the command was left running");

@@ -159,14 +159,6 @@ struct torpor_error *tp_turn_take_reserved(struct tp_turn *turn, const char *obj
 	return NULL;
 }
 
-bool tp_turn_wanted(struct tp_turn *turn)
-{
-	pthread_mutex_lock(&turn->lock);
-	bool wanted = turn->urgent > 0;
-	pthread_mutex_unlock(&turn->lock);
-	return wanted;
-}
-
 int tp_turn_wanted_fd(struct tp_turn *turn)
 {
 	return turn->wanted_fd;

@@ -42,8 +42,7 @@ void tp_turn_reserve(struct tp_turn *turn);
 void tp_turn_drop_reserved(struct tp_turn *turn);
 struct torpor_error *tp_turn_take_reserved(struct tp_turn *turn, const char *object) TP_MUST_USE;
 
-/* Whether somebody urgent waits; and a descriptor that is readable while that is so. */
-bool tp_turn_wanted(struct tp_turn *turn);
+/* A descriptor that is readable while somebody urgent waits. */
 int tp_turn_wanted_fd(struct tp_turn *turn);
 
 #endif

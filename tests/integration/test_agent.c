@@ -3,6 +3,8 @@
  * A guest that has qemu-guest-agent but not Torpor's helper: less is made fresh, and the report
  * says so; commands run through the agent.
  */
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,6 +53,41 @@ static void make_template(void)
 	unlink(ours);
 }
 
+static atomic_bool enough;
+
+/* Until a command fails with anything but BUSY: that error. */
+static void *run_commands(void *data)
+{
+	const char *const argv[] = {"/bin/sleep", "1", NULL};
+	struct torpor_exec_result result;
+	struct torpor_error *err = NULL;
+
+	while (!atomic_load(&enough) && !err) {
+		err = torpor_session_exec(data, &(struct torpor_exec){.argv = argv}, NULL, &result);
+		if (err && torpor_error_code(err) == TORPOR_E_BUSY) {
+			torpor_error_free(err);
+			err = NULL;
+		}
+	}
+	return err;
+}
+
+/* Parks that have no time want the session and give up; that isn't a command's own cancellation. */
+static void give_up_parks_beside_commands(struct torpor_session *session)
+{
+	pthread_t thread;
+	void *err;
+
+	cr_assert_eq(pthread_create(&thread, NULL, run_commands, session), 0);
+	for (unsigned int i = 0; i < 1000; i++) {
+		struct torpor_call hurried = {.timeout_ns = 1 + i % 50 * 2000};
+		it_fails(torpor_session_park(session, &hurried, NULL), TORPOR_E_TIMEOUT);
+	}
+	atomic_store(&enough, true);
+	pthread_join(thread, &err);
+	it_ok(err);
+}
+
 Test(agent, a_guest_without_helper_lives_by_its_agent, .timeout = 300)
 {
 	struct torpor_template_info info;
@@ -81,6 +118,7 @@ Test(agent, a_guest_without_helper_lives_by_its_agent, .timeout = 300)
 	it_ok(torpor_session_park(session, NULL, NULL));
 	it_ok(torpor_session_resume(session, NULL, &report));
 	cr_assert_str_eq(it_run(session, "cat /kept"), "kept");
+	give_up_parks_beside_commands(session);
 
 	/* Paused, and claimed from a warm guest: what the agent can do is done then, too. */
 	it_ok(torpor_session_pause(session, NULL));
