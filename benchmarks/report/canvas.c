@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "benchmarks/stats.h"
 
 /* --- how it looks --- */
 
@@ -241,6 +242,20 @@ bool canvas_is_labelled(const struct canvas_scale *scale, unsigned int number)
 	for (unsigned int i = scale->first; i <= scale->last; i++)
 		majors += is_major(scale->unit, i);
 	return majors < 2 || is_major(scale->unit, number);
+}
+
+void canvas_axis(FILE *out, const struct canvas_scale *scale, double top, double bottom)
+{
+	for (unsigned int i = scale->first; i <= scale->last; i++) {
+		double tick = canvas_tick(scale->unit, i);
+		double x = canvas_at(scale, tick);
+		bool labelled = canvas_is_labelled(scale, i);
+		char text[32];
+		canvas_line(out, x, top, x, bottom, labelled ? "grid" : "fine");
+		if (labelled)
+			canvas_text(out, x, bottom + 18, CANVAS_MIDDLE, "muted small", "%s",
+				bench_people_short(text, scale->unit, tick));
+	}
 }
 
 void canvas_spread_out(double *places, size_t n, double gap, double low, double high)

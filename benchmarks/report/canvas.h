@@ -69,6 +69,8 @@ double canvas_at(const struct canvas_scale *scale, double value);
 double canvas_tick(const char *unit, unsigned int number);
 /* Whether it has room for its value beside it: of an axis of less than two such ticks, all have. */
 bool canvas_is_labelled(const struct canvas_scale *scale, unsigned int number);
+/* A line from TOP to BOTTOM at each tick of a horizontal axis, with its value below. */
+void canvas_axis(FILE *out, const struct canvas_scale *scale, double top, double bottom);
 /*
  * Moves places, given in ascending order, apart until none is closer than GAP to the next, and into
  * LOW to HIGH where they fit; their order stays.

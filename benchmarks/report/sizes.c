@@ -20,20 +20,6 @@ static double dirty_size(const struct report *r, size_t peer)
 	return values.n > 0 ? bench_rank(values.v, values.n, 50) : 0;
 }
 
-static void put_axis(FILE *out, const struct canvas_scale *scale, double bottom)
-{
-	for (unsigned int i = scale->first; i <= scale->last; i++) {
-		double tick = canvas_tick(scale->unit, i);
-		double x = canvas_at(scale, tick);
-		bool labelled = canvas_is_labelled(scale, i);
-		char text[32];
-		canvas_line(out, x, TOP, x, bottom, labelled ? "grid" : "fine");
-		if (labelled)
-			canvas_text(out, x, bottom + 18, CANVAS_MIDDLE, "muted small", "%s",
-				bench_people_short(text, scale->unit, tick));
-	}
-}
-
 static void put_bar(FILE *out, const struct canvas_scale *scale, double y, double height,
 	double bytes, const char *css, const char *what)
 {
@@ -107,7 +93,7 @@ bool report_draw_sizes(const struct report *r, const struct report_picture *pict
 	report_put_where(r, out, 58,
 		"Guest of 256 MiB; medians of allocated blocks. The axis is logarithmic, and bars "
 		"begin where it does.");
-	put_axis(out, &scale, bottom);
+	canvas_axis(out, &scale, TOP, bottom);
 	for (size_t i = 0; i < ways.n; i++)
 		put_row(r, &ways.rows[i], &scale, TOP + ROW * (double)i, i == 0, out);
 	canvas_end(out);

@@ -28,20 +28,6 @@ static void describe(const struct report *r, const struct report_ways *ways, FIL
 	}
 }
 
-static void put_axis(FILE *out, const struct canvas_scale *scale, double bottom)
-{
-	for (unsigned int i = scale->first; i <= scale->last; i++) {
-		double tick = canvas_tick(scale->unit, i);
-		double x = canvas_at(scale, tick);
-		bool labelled = canvas_is_labelled(scale, i);
-		char text[32];
-		canvas_line(out, x, TOP, x, bottom, labelled ? "grid" : "fine");
-		if (labelled)
-			canvas_text(out, x, bottom + 18, CANVAS_MIDDLE, "muted small", "%s",
-				bench_people_short(text, scale->unit, tick));
-	}
-}
-
 static void put_heads(FILE *out)
 {
 	canvas_text(out, MEDIAN_END, TOP - 8, CANVAS_END, "muted small", "median");
@@ -107,7 +93,7 @@ static bool draw(const struct report *r, const struct report_picture *picture, c
 	canvas_text(out, 24, 34, CANVAS_START, "title", "%s", picture->title);
 	report_put_where(r, out, 58, what);
 	put_heads(out);
-	put_axis(out, &scale, bottom);
+	canvas_axis(out, &scale, TOP, bottom);
 	for (size_t i = 0; i < ways->n; i++)
 		put_row(r, &ways->rows[i], &scale, row_at(i), out);
 	canvas_end(out);
