@@ -147,6 +147,7 @@ struct torpor_error *tp_engine_open_unswept(
 	engine->on_event = options->on_event;
 	engine->event_data = options->event_data;
 	engine->zstd_level = options->zstd_level;
+	engine->deaf_after_ns = options->deaf_after_ns ? options->deaf_after_ns : DEAF_AFTER_NS;
 	engine->capture.path = (enum tp_path)options->path;
 	engine->capture.scan = (enum tp_scan_method)options->scan;
 	pthread_mutex_init(&engine->lock, NULL);

@@ -37,6 +37,9 @@
 #define PING_TIMEOUT_NS	   (5 * TP_NSEC_PER_SEC)
 #define CLEANUP_TIMEOUT_NS (5 * TP_NSEC_PER_SEC)
 
+/* What a busy host needs under TCG is a second at most; 30 s are there for all of a start. */
+#define DEAF_AFTER_NS (5 * TP_NSEC_PER_SEC)
+
 struct torpor_engine {
 	/* Constant after opening. */
 	char *state_dir;
@@ -50,6 +53,7 @@ struct torpor_engine {
 	torpor_event_fn *on_event; /* or NULL */
 	void *event_data;
 	int zstd_level;
+	uint64_t deaf_after_ns;
 	struct tp_capture_options capture;
 	struct tp_launcher *launcher;
 	struct tp_workers *workers;

@@ -2,14 +2,16 @@
 /*
  * What waits of a template: shells and warm guests.
  *
- * Each is watched while it waits. Whoever takes one out of its list under the engine's lock has it:
- * a claim, the watcher that saw it die, or a shrinking. A death that is seen after that finds
- * nobody of that number.
+ * Each is watched while it waits, and asked now and then. Whoever takes one out of its list under
+ * the engine's lock has it: a claim, the watcher that saw it die, or a shrinking. A death that is
+ * seen after that finds nobody of that number.
  */
 #include <poll.h>
 #include <stdio.h>
 
+#include "base/log.h"
 #include "base/mem.h"
+#include "engine/qmp.h"
 #include "pool/template.h"
 #include "pool/watch.h"
 
@@ -91,6 +93,95 @@ struct tp_shell *tp_stock_take_watched(
 	}
 	pthread_mutex_unlock(&engine->lock);
 	return shell;
+}
+
+/* --- Those that are deaf --- */
+
+/* Where those of STOCK begin that were put there before WATCH_ID; under the lock. */
+static struct tp_shell **older_than(struct tp_stock *stock, uint64_t watch_id)
+{
+	struct tp_shell **at = &stock->first;
+
+	while (*at && (*at)->watch_id >= watch_id)
+		at = &(*at)->next;
+	return at;
+}
+
+/*
+ * Under the lock, as everything with one that waits: a claim may have it a moment later. False if
+ * it is deaf.
+ */
+static bool ask(struct torpor_engine *engine, struct tp_shell *shell)
+{
+	struct tp_qmp *qmp = tp_guest_qmp(shell->guest);
+	uint64_t now = tp_now_ns();
+
+	if (shell->asked_ns && !tp_qmp_answered(qmp))
+		return now - shell->asked_ns < engine->deaf_after_ns;
+	shell->asked_ns = now;
+	/* One that has closed its socket doesn't answer either. */
+	torpor_error_free(tp_qmp_ask(qmp));
+	return true;
+}
+
+/*
+ * Asks the next one that is older than *WATCH_ID, which is brought there. *DEAF_OUT is the caller's
+ * if it is deaf, else NULL. False if there was none. One at a time, so that claims get in between.
+ */
+static bool ask_next(struct torpor_engine *engine, struct tp_stock *stock, uint64_t *watch_id,
+	struct tp_shell **deaf_out)
+{
+	pthread_mutex_lock(&engine->lock);
+	struct tp_shell **at = older_than(stock, *watch_id);
+	bool found = *at;
+	if (found)
+		*watch_id = (*at)->watch_id;
+	*deaf_out = found && !ask(engine, *at) ? unlink_at(engine, stock, at) : NULL;
+	pthread_mutex_unlock(&engine->lock);
+	return found;
+}
+
+static unsigned int ask_all(struct torpor_engine *engine, struct tp_stock *stock)
+{
+	uint64_t watch_id = UINT64_MAX;
+	struct tp_shell *deaf;
+	unsigned int count = 0;
+
+	while (ask_next(engine, stock, &watch_id, &deaf)) {
+		count += deaf ? 1 : 0;
+		tp_shell_free(deaf);
+	}
+	return count;
+}
+
+void tp_stock_ask(struct torpor_template *tmpl)
+{
+	unsigned int deaf =
+		ask_all(tmpl->engine, &tmpl->warm) + ask_all(tmpl->engine, &tmpl->shells);
+
+	if (deaf > 0)
+		tp_stock_note_deaf(tmpl, deaf);
+}
+
+void tp_stock_note_deaf(struct torpor_template *tmpl, unsigned int count)
+{
+	struct torpor_engine *engine = tmpl->engine;
+
+	pthread_mutex_lock(&engine->lock);
+	tmpl->deaf += count;
+	pthread_mutex_unlock(&engine->lock);
+	tp_log(TP_LOG_WARNING, "%u that waited of template %s didn't answer for %ju ms: ended",
+		count, tmpl->name, (uintmax_t)(engine->deaf_after_ns / TP_NSEC_PER_MSEC));
+	tp_watcher_tell(engine->watcher, TORPOR_EVENT_STOCK, tmpl->name);
+}
+
+unsigned int tp_stock_take_deaf(struct torpor_template *tmpl)
+{
+	pthread_mutex_lock(&tmpl->engine->lock);
+	unsigned int deaf = tmpl->deaf;
+	tmpl->deaf = 0;
+	pthread_mutex_unlock(&tmpl->engine->lock);
+	return deaf;
 }
 
 /* --- More and fewer --- */

@@ -21,9 +21,10 @@ struct tp_shell {
 	/* By the engine's lock, while it waits. */
 	struct tp_shell *next;
 	uint64_t watch_id;
+	uint64_t asked_ns; /* CLOCK_MONOTONIC: of the last question (tp_stock_ask); 0: none yet */
 };
 
-/* Those of one kind that wait. By the engine's lock. */
+/* Those of one kind that wait, newest first. By the engine's lock. */
 struct tp_stock {
 	struct tp_shell *first;
 	unsigned int count;
@@ -42,6 +43,7 @@ struct torpor_template {
 	unsigned int refs;
 	struct tp_stock shells;
 	struct tp_stock warm;
+	unsigned int deaf; /* of those that waited, since somebody last asked how many */
 };
 
 struct torpor_template *tp_template_ref(struct torpor_template *tmpl);
@@ -118,6 +120,16 @@ struct torpor_error *tp_stock_add_shell(struct torpor_template *tmpl, const stru
 void tp_stock_count(struct torpor_template *tmpl, unsigned int *warm_out, unsigned int *shells_out);
 /* Ends those beyond so many of each; how many that were. */
 unsigned int tp_stock_shrink(struct torpor_template *tmpl, unsigned int warm, unsigned int shells);
+
+/*
+ * Asks all that wait whether they are well, by which nobody waits: QEMU's answer is looked for the
+ * next time. One that hasn't answered for the engine's deaf_after_ns is ended and noted as deaf.
+ */
+void tp_stock_ask(struct torpor_template *tmpl);
+/* COUNT that had waited turned out to be deaf: TORPOR_EVENT_STOCK tells. */
+void tp_stock_note_deaf(struct torpor_template *tmpl, unsigned int count);
+/* How many did since the last call. */
+unsigned int tp_stock_take_deaf(struct torpor_template *tmpl);
 
 /* A process for a guest without base: empty RAM in a memfd of its own, mapped shared. */
 struct torpor_error *tp_shell_start_own(struct torpor_engine *engine,

@@ -14,6 +14,8 @@
 #include "pool/watch.h"
 #include "snapshot/restore.h"
 
+#define DEAF_MOST 2 /* warm guests that a start waits for in vain */
+
 /* --- Into a process --- */
 
 /* From here on the session has the process. */
@@ -101,124 +103,186 @@ static struct torpor_error *load_shell(struct torpor_session *session, const str
 	}
 }
 
+/* --- Out of that process --- */
+
+/* One call's way into RUNNING, with whatever process. */
+struct waking {
+	uint32_t steps;
+	const struct tp_session_hooks *hooks;
+	uint64_t entered_ns;
+	const struct tp_call *call;
+	uint64_t patience_ns;		    /* for each answer of the process that is tried now */
+	struct torpor_resume_report report; /* of that one */
+};
+
+/* What a process that fails says of the next one. */
+enum failing {
+	FAILED, /* that would, too */
+	DIED,	/* it ended by itself: another one may do better */
+	DEAF,	/* it didn't answer in time, and the same */
+};
+
 static struct torpor_error *call_hook(
-	tp_session_hook *hook, void *data, struct torpor_session *session)
+	tp_session_hook *hook, const struct waking *w, struct torpor_session *session)
 {
-	return hook ? hook(data, session) : NULL;
+	return hook ? hook(w->hooks->data, session) : NULL;
 }
 
-/* The loaded guest runs and becomes fresh. */
-static struct torpor_error *run(struct torpor_session *session, uint32_t steps,
-	const struct tp_session_hooks *hooks, uint64_t entered_ns, const struct tp_call *call,
-	struct torpor_resume_report *report)
+/* Passes ERR through: of a step that was bounded by W's patience, and that is over, not the call.
+ */
+static struct torpor_error *listened(
+	struct torpor_error *err, const struct waking *w, bool *deaf_out)
 {
-	static const struct tp_session_hooks none;
-	const struct tp_session_hooks *h = hooks ? hooks : &none;
+	if (err && torpor_error_code(err) == TORPOR_E_TIMEOUT) {
+		TP_ERROR struct torpor_error *over = tp_call_check(w->call, "wait", NULL);
+		*deaf_out = !over;
+	}
+	return err;
+}
+
+/* The loaded guest runs and becomes fresh. *DEAF_OUT: or it didn't answer. */
+static struct torpor_error *run(struct torpor_session *session, struct waking *w, bool *deaf_out)
+{
+	struct torpor_resume_report *report = &w->report;
 	uint64_t resumed_ns;
 
-	TP_TRY(call_hook(h->on_loaded, h->data, session));
+	TP_TRY(call_hook(w->hooks->on_loaded, w, session));
 	TP_PROBE1(wake__placed, session->name);
+	struct tp_call soon = tp_call_bounded(w->call, w->patience_ns);
 	/* Written now, so that the time in it is as young as can be. */
-	TP_TRY(tp_session_send_fresh(session, steps, call));
-	TP_TRY(tp_guest_cont(session->guest, call, &resumed_ns));
+	TP_TRY(listened(tp_session_send_fresh(session, w->steps, &soon), w, deaf_out));
+	TP_TRY(listened(tp_guest_cont(session->guest, &soon, &resumed_ns), w, deaf_out));
 	TP_PROBE2(wake__running, session->name, resumed_ns);
-	report->running_ns = resumed_ns - entered_ns;
-	TP_TRY(call_hook(h->on_running, h->data, session));
+	report->running_ns = resumed_ns - w->entered_ns;
+	TP_TRY(call_hook(w->hooks->on_running, w, session));
 	TP_PROBE1(wake__submitted, session->name);
-	TP_TRY(tp_session_wait_fresh(
-		session, steps, call, &report->fresh, &report->clock_error_ns));
+	/* An agent's steps may fail one by one, and then it goes on without. */
+	soon = session->helper ? tp_call_bounded(w->call, w->patience_ns) : *w->call;
+	TP_TRY(listened(tp_session_wait_fresh(
+				session, w->steps, &soon, &report->fresh, &report->clock_error_ns),
+		w, deaf_out));
 	TP_PROBE2(wake__fresh, session->name, report->fresh);
 	if (session->helper)
-		report->ready_ns = tp_now_ns() - entered_ns;
+		report->ready_ns = tp_now_ns() - w->entered_ns;
 	return tp_watch(session);
 }
 
-/*
- * The same; a failure ends the guest. *DIED_OUT says that its process went by itself, so that
- * another one may do better.
- */
-static struct torpor_error *run_or_end(struct torpor_session *session, uint32_t steps,
-	const struct tp_session_hooks *hooks, uint64_t entered_ns, const struct tp_call *call,
-	struct torpor_resume_report *report, bool *died_out)
+static enum failing failing_of(const struct torpor_session *session, bool deaf)
 {
-	struct tp_call soon = tp_call_within(CLEANUP_TIMEOUT_NS);
+	struct pollfd end = {.fd = tp_guest_pidfd(session->guest), .events = POLLIN};
 
-	*died_out = false;
-	struct torpor_error *err = tp_session_explain(session, session->guest,
-		run(session, steps, hooks, entered_ns, call, report), call);
+	if (poll(&end, 1, 0) > 0)
+		return DIED;
+	return deaf ? DEAF : FAILED;
+}
+
+/* The same; a failure ends the guest. *FAILING_OUT says what that was; with NEXT another follows.
+ */
+static struct torpor_error *run_or_end(
+	struct torpor_session *session, struct waking *w, bool next, enum failing *failing_out)
+{
+	bool deaf = false;
+	struct torpor_error *err =
+		tp_session_explain(session, session->guest, run(session, w, &deaf), w->call);
+
 	if (!err)
 		return NULL;
-	struct pollfd end = {.fd = tp_guest_pidfd(session->guest), .events = POLLIN};
-	*died_out = poll(&end, 1, 0) > 0;
+	*failing_out = failing_of(session, deaf);
+	/* While it is there: what is known of it elsewhere shall not outlive it. */
+	struct torpor_error *kept =
+		next && *failing_out != FAILED ? call_hook(w->hooks->on_dropped, w, session) : NULL;
+	if (kept) {
+		*failing_out = FAILED;
+		err = tp_error_first(kept, err);
+	}
+	struct tp_call soon = tp_call_within(CLEANUP_TIMEOUT_NS);
 	return tp_error_first(err, tp_session_end_guest(session, &soon));
 }
 
-/* From a warm guest, if one waits; *WOKEN_OUT says so. Those that are dead are passed over. */
-static struct torpor_error *wake_warm(struct torpor_session *session, uint32_t steps,
-	const struct tp_session_hooks *hooks, uint64_t entered_ns, const struct tp_call *call,
-	struct torpor_resume_report *report, bool *woken_out)
+/* One that was taken out of the warm stock: it is the session's, however that goes. */
+static struct torpor_error *wake_from(struct torpor_session *session, struct tp_shell *shell,
+	struct waking *w, enum failing *failing_out)
+{
+	w->report = (struct torpor_resume_report){.source = TORPOR_SOURCE_WARM,
+		.path = (enum torpor_path)shell->loaded_by,
+		.loaded_ns = tp_now_ns() - w->entered_ns};
+	w->patience_ns = session->engine->deaf_after_ns;
+	TP_PROBE3(wake__process, session->name, w->report.source, tp_guest_name(shell->guest));
+	session->source = TORPOR_SOURCE_WARM;
+	take_shell(session, shell);
+	tp_shell_free(shell);
+	return run_or_end(session, w, true, failing_out);
+}
+
+/*
+ * From a warm guest, if one waits; *WOKEN_OUT says so. Those that are dead are passed over, and so
+ * are those that are deaf, up to a number: then it may be the host, and what time is left is better
+ * spent on a process of its own.
+ */
+static struct torpor_error *wake_warm(
+	struct torpor_session *session, struct waking *w, bool *woken_out)
 {
 	struct torpor_template *tmpl = session->tmpl;
+	unsigned int deaf = 0;
 	struct tp_shell *shell;
 
-	while ((shell = tp_stock_take(tmpl, &tmpl->warm))) {
-		bool died;
-		*report = (struct torpor_resume_report){.source = TORPOR_SOURCE_WARM,
-			.path = (enum torpor_path)shell->loaded_by,
-			.loaded_ns = tp_now_ns() - entered_ns};
-		TP_PROBE3(
-			wake__process, session->name, report->source, tp_guest_name(shell->guest));
-		session->source = TORPOR_SOURCE_WARM;
-		take_shell(session, shell);
-		tp_shell_free(shell);
-		struct torpor_error *err =
-			run_or_end(session, steps, hooks, entered_ns, call, report, &died);
+	while (deaf < DEAF_MOST && (shell = tp_stock_take(tmpl, &tmpl->warm))) {
+		enum failing failing = FAILED;
+		struct torpor_error *err = wake_from(session, shell, w, &failing);
 		*woken_out = !err;
-		if (!err || !died)
+		if (!err || failing == FAILED)
 			return err;
 		tp_error_log(tp_error_in(err, "replace the warm guest of", session->name));
-		tp_watcher_tell(tmpl->engine->watcher, TORPOR_EVENT_STOCK, tmpl->name);
+		deaf += failing == DEAF;
+		if (failing == DEAF)
+			tp_stock_note_deaf(tmpl, 1);
+		else
+			tp_watcher_tell(tmpl->engine->watcher, TORPOR_EVENT_STOCK, tmpl->name);
 	}
 	return NULL;
 }
 
-static struct torpor_error *wake_cold(struct torpor_session *session, const struct tp_image *image,
-	uint32_t steps, const struct tp_session_hooks *hooks, uint64_t entered_ns,
-	const struct tp_call *call, struct torpor_resume_report *report)
+static struct torpor_error *wake_cold(
+	struct torpor_session *session, const struct tp_image *image, struct waking *w)
 {
 	TP_CLEANUP(tp_shell_free) struct tp_shell *shell = NULL;
-	bool died;
+	enum failing failing;
 
-	*report = (struct torpor_resume_report){0};
+	w->report = (struct torpor_resume_report){0};
+	w->patience_ns = TP_NO_DEADLINE;
 	if (image) {
-		report->pages = tp_image_page_count(image);
-		report->image_bytes = tp_image_file_bytes(image);
+		w->report.pages = tp_image_page_count(image);
+		w->report.image_bytes = tp_image_file_bytes(image);
 	}
-	TP_TRY(load_shell(session, image, call, report, &shell));
-	report->loaded_ns = tp_now_ns() - entered_ns;
+	TP_TRY(load_shell(session, image, w->call, &w->report, &shell));
+	w->report.loaded_ns = tp_now_ns() - w->entered_ns;
 	take_shell(session, shell);
-	return run_or_end(session, steps, hooks, entered_ns, call, report, &died);
+	return run_or_end(session, w, false, &failing);
 }
 
 struct torpor_error *tp_session_wake(struct torpor_session *session, const struct tp_image *image,
 	uint32_t steps, const struct tp_session_hooks *hooks, uint64_t entered_ns,
 	const struct tp_call *call, struct torpor_resume_report *report_out)
 {
-	struct torpor_resume_report report;
+	static const struct tp_session_hooks none;
+	struct waking w = {.steps = steps,
+		.hooks = hooks ? hooks : &none,
+		.entered_ns = entered_ns,
+		.call = call};
 	bool woken = false;
 
 	TP_PROBE3(wake__begin, session->name, session->tmpl->name, image != NULL);
 	/* Until it is confirmed; what goes on in the same place has its names. */
 	session->owed = steps & ~TP_WAKE_STEPS;
 	if (!image)
-		TP_TRY(wake_warm(session, steps, hooks, entered_ns, call, &report, &woken));
+		TP_TRY(wake_warm(session, &w, &woken));
 	if (!woken)
-		TP_TRY(wake_cold(session, image, steps, hooks, entered_ns, call, &report));
+		TP_TRY(wake_cold(session, image, &w));
 	session->owed = 0;
 	session->entered_ns = entered_ns;
 	tp_session_set_state(session, TORPOR_SESSION_RUNNING);
-	TP_PROBE2(wake__ready, session->name, report.pages);
-	*report_out = report;
+	TP_PROBE2(wake__ready, session->name, w.report.pages);
+	*report_out = w.report;
 	return NULL;
 }
 

@@ -68,7 +68,7 @@ typedef void torpor_log_fn(
  */
 enum torpor_event {
 	TORPOR_EVENT_SESSION, /* the session of that name has another state now */
-	TORPOR_EVENT_STOCK,   /* of the template of that name a waiting guest has died */
+	TORPOR_EVENT_STOCK, /* of the template of that name a waiting guest has died, or was deaf */
 };
 typedef void torpor_event_fn(void *data, enum torpor_event event, const char *name);
 
@@ -80,6 +80,8 @@ struct torpor_engine_options {
 	unsigned int workers;	/* compression threads; 0: one for each core, at most 8 */
 	uint64_t staging_bytes; /* bound on memory for pages not yet written; 0: 256 MiB */
 	int zstd_level;		/* 0: the default */
+	uint64_t deaf_after_ns; /* a guest that waited and doesn't answer for so long is ended, and
+				   the start that took it goes on with the next; 0: 5 s */
 	bool no_io_uring;	/* true: plain reads and writes */
 	enum torpor_path path;
 	enum torpor_scan scan;

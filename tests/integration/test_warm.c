@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Warm guests: as fresh as any when they are claimed, and nobody's loss when they die. */
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "deaf.h"
+#include "engine/control.h"
 #include "events.h"
 #include "fault.h"
 #include "pool/session.h"
@@ -184,6 +187,80 @@ Test(warm, a_dead_one_is_passed_over)
 	}
 }
 
+/* --- Deafness --- */
+
+static pid_t pid_of_first(const struct tp_stock *stock)
+{
+	return tp_guest_pid(stock->first->guest);
+}
+
+static void check_gone(pid_t pid)
+{
+	cr_assert(kill(pid, 0) < 0 && errno == ESRCH, "process %d is left", pid);
+}
+
+Test(warm, a_deaf_one_is_passed_over)
+{
+	static const enum torpor_source sources[] = {TORPOR_SOURCE_WARM, TORPOR_SOURCE_SHELL};
+	struct torpor_resume_report report;
+
+	it_ok(torpor_template_prepare(tmpl, 1, NULL));
+	for (unsigned int i = 0; i < 2; i++) {
+		it_ok(torpor_template_prepare_warm(tmpl, 2 - i, NULL));
+		pid_t deaf = pid_of_first(&tmpl->warm);
+		cr_assert_eq(kill(deaf, SIGSTOP), 0);
+		struct torpor_session *session = claim(&report);
+		cr_assert_eq(report.source, sources[i]);
+		check_gone(deaf);
+		cr_assert_eq(tp_stock_take_deaf(tmpl), 1);
+		it_clock_check(session);
+		it_events_wait(&events, TORPOR_EVENT_STOCK, IT_TEMPLATE, i + 1);
+		it_ok(torpor_session_destroy(session, NULL));
+	}
+	cr_assert_eq(it_qemu_children(), 0);
+}
+
+/* Behind this all that it was asked before is answered. */
+static void await_answers(struct tp_shell *shell)
+{
+	struct tp_call call = tp_call_within(TP_NO_DEADLINE);
+	char *status;
+
+	it_ok(tp_guest_query_status(shell->guest, &call, &status));
+	free(status);
+}
+
+Test(warm, asking_finds_deaf_ones_and_is_in_nobodys_way)
+{
+	static const enum torpor_source sources[] = {TORPOR_SOURCE_WARM, TORPOR_SOURCE_SHELL};
+	struct torpor_resume_report report;
+
+	it_ok(torpor_template_prepare(tmpl, 2, NULL));
+	it_ok(torpor_template_prepare_warm(tmpl, 2, NULL));
+	pid_t deaf[] = {pid_of_first(&tmpl->warm), pid_of_first(&tmpl->shells)};
+	for (int i = 0; i < 2; i++)
+		cr_assert_eq(kill(deaf[i], SIGSTOP), 0);
+	for (int i = 0; i < 10; i++)
+		tp_stock_ask(tmpl);
+	check_stock(2, 2);
+	await_answers(tmpl->warm.first->next);
+	await_answers(tmpl->shells.first->next);
+	engine->deaf_after_ns = 1;
+	tp_stock_ask(tmpl);
+	check_stock(1, 1);
+	for (int i = 0; i < 2; i++)
+		check_gone(deaf[i]);
+	cr_assert_eq(tp_stock_take_deaf(tmpl), 2);
+	/* The last question may not be answered yet. */
+	engine->deaf_after_ns = DEAF_AFTER_NS;
+	for (int i = 0; i < 2; i++) {
+		struct torpor_session *session = claim(&report);
+		cr_assert_eq(report.source, sources[i]);
+		it_run(session, "true");
+		it_ok(torpor_session_destroy(session, NULL));
+	}
+}
+
 Test(warm, shrinking_ends_those_beyond)
 {
 	it_ok(torpor_template_prepare_warm(tmpl, 2, NULL));
@@ -202,6 +279,8 @@ struct seen {
 	int loaded_pid;
 	int running_pid;
 	unsigned int calls;
+	unsigned int runs;
+	unsigned int drops;
 	const char *fail_at; /* "loaded", "running", "durable" */
 	bool kills;	     /* the first process it sees, in on_loaded */
 };
@@ -228,8 +307,19 @@ static struct torpor_error *on_running(void *data, struct torpor_session *sessio
 {
 	struct seen *seen = data;
 
+	seen->runs++;
 	seen->running_pid = tp_session_pid(session);
 	return fail(seen, "running");
+}
+
+/* What it was called for runs no more, or is deaf; but it is the session's still. */
+static struct torpor_error *on_dropped(void *data, struct torpor_session *session)
+{
+	struct seen *seen = data;
+
+	seen->drops++;
+	cr_assert_eq(tp_session_pid(session), seen->loaded_pid);
+	return fail(seen, "dropped");
 }
 
 static struct torpor_error *on_durable(void *data, struct torpor_session *session)
@@ -242,6 +332,7 @@ static struct tp_session_hooks hooks_of(struct seen *seen)
 {
 	return (struct tp_session_hooks){.on_loaded = on_loaded,
 		.on_running = on_running,
+		.on_dropped = on_dropped,
 		.on_durable = on_durable,
 		.data = seen};
 }
@@ -259,6 +350,7 @@ Test(warm, hooks_see_the_process_and_are_called_again_for_the_next)
 	it_ok(tp_session_start_hooked(tmpl, &spec, &hooks, NULL, &report, &session));
 	it_ok(torpor_session_info(session, &info));
 	cr_assert_eq(seen.calls, 2);
+	cr_assert_eq(seen.drops, 1);
 	cr_assert_eq(report.source, TORPOR_SOURCE_SPAWN);
 	cr_assert_eq(seen.loaded_pid, info.pid);
 	cr_assert_eq(seen.running_pid, info.pid);
@@ -266,13 +358,39 @@ Test(warm, hooks_see_the_process_and_are_called_again_for_the_next)
 	it_ok(torpor_session_destroy(session, NULL));
 }
 
-Test(warm, a_hook_that_fails_fails_the_start)
+/* QEMU lets it run, but it doesn't. */
+Test(warm, hooks_are_called_again_for_the_one_behind_a_deaf_one)
 {
-	static const char *const places[] = {"loaded", "running"};
+	struct seen seen = {0};
+	struct tp_session_hooks hooks = hooks_of(&seen);
+	struct torpor_session_spec spec = {.name = it_name("it")};
+	struct torpor_resume_report report;
+	struct torpor_session_info info;
 	struct torpor_session *session;
 
-	for (int i = 0; i < 2; i++) {
-		struct seen seen = {.fail_at = places[i]};
+	it_ok(torpor_template_prepare_warm(tmpl, 1, NULL));
+	struct it_held *held = it_hold(pid_of_first(&tmpl->warm));
+	cr_assert_not_null(held);
+	it_ok(tp_session_start_hooked(tmpl, &spec, &hooks, NULL, &report, &session));
+	cr_assert(it_held_ended(held));
+	it_ok(torpor_session_info(session, &info));
+	cr_assert_eq(report.source, TORPOR_SOURCE_SPAWN);
+	cr_assert_eq(seen.calls, 2);
+	cr_assert_eq(seen.runs, 2);
+	cr_assert_eq(seen.drops, 1);
+	cr_assert_eq(seen.running_pid, info.pid);
+	cr_assert_eq(it_qemu_children(), 1);
+	it_run(session, "true");
+	it_ok(torpor_session_destroy(session, NULL));
+}
+
+Test(warm, a_hook_that_fails_fails_the_start)
+{
+	static const char *const places[] = {"loaded", "running", "dropped"};
+	struct torpor_session *session;
+
+	for (int i = 0; i < 3; i++) {
+		struct seen seen = {.fail_at = places[i], .kills = i == 2};
 		struct tp_session_hooks hooks = hooks_of(&seen);
 		struct torpor_session_spec spec = {.name = it_name("it")};
 		it_ok(torpor_template_prepare_warm(tmpl, 1, NULL));
