@@ -241,6 +241,15 @@ void tp_settle_begin(struct tp_service *service, const struct tp_op *op, struct 
 struct torpor_error *tp_settle_wait(
 	struct tp_service *service, struct tp_settling *settling) TP_MUST_USE;
 /*
+ * OP goes on by another way although its commit has gone through: commits CHANGE (taken), which
+ * puts the records back as tp_settle_undo does. Then again, in its second step as before: the audit
+ * entry is there already.
+ */
+struct torpor_error *tp_settle_take_back(
+	struct tp_service *service, const struct tp_op *op, struct tp_change *change) TP_MUST_USE;
+void tp_settle_again(struct tp_service *service, const struct tp_op *op, struct tp_change *change,
+	struct tp_settling *settling);
+/*
  * OP failed although its commit may have gone through: commits CHANGE (taken), which puts the
  * records back, and has the repeat forgotten. A failure is logged: recovery is left with it.
  */

@@ -91,12 +91,27 @@ struct torpor_error *tp_settle(struct tp_service *service, const struct tp_op *o
 	return tp_settle_wait(service, &settling);
 }
 
-void tp_settle_undo(struct tp_service *service, const struct tp_op *op, struct tp_change *change)
+struct torpor_error *tp_settle_take_back(
+	struct tp_service *service, const struct tp_op *op, struct tp_change *change)
 {
 	/* An outcome from the beginning of time is too old to be repeated. */
 	if (repeatable(op))
 		put_repeat(change, op, 0);
-	tp_error_log(tp_error_in(tp_records_commit(service->records, change), "take back", op->op));
+	return tp_error_in(tp_records_commit(service->records, change), "take back", op->op);
+}
+
+void tp_settle_again(struct tp_service *service, const struct tp_op *op, struct tp_change *change,
+	struct tp_settling *settling)
+{
+	if (repeatable(op))
+		put_repeat(change, op, tp_realtime_ns());
+	settling->begun_ns = tp_now_ns();
+	settling->commit = tp_records_submit(service->records, change);
+}
+
+void tp_settle_undo(struct tp_service *service, const struct tp_op *op, struct tp_change *change)
+{
+	tp_error_log(tp_settle_take_back(service, op, change));
 }
 
 struct torpor_error *tp_refuse(

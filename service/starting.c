@@ -66,21 +66,18 @@ static void describe_running(struct tp_session_row *row, enum torpor_source sour
 	row->active_ns = now;
 }
 
-static struct torpor_error *begin(struct tp_starting *starting)
+static void begin(struct tp_starting *starting)
 {
 	struct tp_service *service = starting->service;
-
-	/* A replaced process: its row follows the first one's, which has the audit entry. */
-	if (starting->begun)
-		TP_TRY(tp_settle_wait(service, &starting->settling));
 	struct tp_change *change = tp_change_new();
+
 	tp_change_put_session(change, &starting->row);
-	if (starting->begun)
-		starting->settling.commit = tp_records_submit(service->records, change);
+	if (starting->audited)
+		tp_settle_again(service, starting->op, change, &starting->settling);
 	else
 		tp_settle_begin(service, starting->op, change, NULL, &starting->settling);
+	starting->audited = true;
 	starting->begun = true;
-	return NULL;
 }
 
 static struct torpor_error *on_running(void *data, struct torpor_session *core)
@@ -92,8 +89,37 @@ static struct torpor_error *on_running(void *data, struct torpor_session *core)
 	TP_TRY(tp_session_handover_locked(core, &handover));
 	describe_running(&starting->row, tp_session_source(core), handover);
 	if (starting->op)
-		TP_TRY(begin(starting));
+		begin(starting);
 	return fault(starting, "submitted");
+}
+
+/* The live session's row as it was before the start, or none where it is new. */
+static struct tp_change *back(const struct tp_starting *starting)
+{
+	struct tp_change *change = tp_change_new();
+	TP_ROW struct tp_session_row old = {0};
+
+	tp_live_copy_row(starting->service, starting->live, &old);
+	if (starting->live->recorded)
+		tp_change_put_session(change, &old);
+	else
+		tp_change_remove_session(change, starting->live->id);
+	return change;
+}
+
+/* Only a creation takes processes that had waited warm. */
+static struct torpor_error *on_dropped(void *data, struct torpor_session *core)
+{
+	struct tp_starting *starting = data;
+	struct tp_service *service = starting->service;
+
+	(void)core;
+	if (!starting->begun)
+		return NULL;
+	TP_TRY(tp_settle_wait(service, &starting->settling));
+	TP_TRY(tp_settle_take_back(service, starting->op, back(starting)));
+	starting->begun = false;
+	return tp_fault_check("create.dropped");
 }
 
 struct tp_session_hooks tp_starting_hooks(struct tp_starting *starting)
@@ -101,6 +127,7 @@ struct tp_session_hooks tp_starting_hooks(struct tp_starting *starting)
 	return (struct tp_session_hooks){
 		.on_loaded = on_loaded,
 		.on_running = on_running,
+		.on_dropped = on_dropped,
 		.data = starting,
 	};
 }
@@ -116,21 +143,13 @@ struct torpor_error *tp_starting_wait(struct tp_starting *starting)
 
 void tp_starting_undo(struct tp_starting *starting)
 {
-	TP_ROW struct tp_session_row old = {0};
-
 	if (!starting->begun)
 		return;
 	if (starting->settling.commit) {
 		/* How it went doesn't matter any more. */
 		torpor_error_free(tp_settle_wait(starting->service, &starting->settling));
 	}
-	struct tp_change *change = tp_change_new();
-	tp_live_copy_row(starting->service, starting->live, &old);
-	if (starting->live->recorded)
-		tp_change_put_session(change, &old);
-	else
-		tp_change_remove_session(change, starting->live->id);
-	tp_settle_undo(starting->service, starting->op, change);
+	tp_settle_undo(starting->service, starting->op, back(starting));
 	starting->begun = false;
 }
 

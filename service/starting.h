@@ -4,8 +4,11 @@
  *
  * Once the process is there it is put under its limits; once its vCPUs run, the row is complete and
  * is handed to the records, so that the commit and the guest's confirmation that it is fresh go on
- * at the same time. Only with both does the call return. A process that is found dead is replaced
- * (pool/session.h): the second one's row then follows the first one's.
+ * at the same time. Only with both does the call return.
+ *
+ * A process that had waited and is found dead or deaf is replaced (pool/session.h). Before it ends
+ * the records are put back, so that at no moment one is recorded that isn't there: torpord may die
+ * at any of them. The next process's row is committed as if it were the first.
  */
 #ifndef TP_SERVICE_STARTING_H
 #define TP_SERVICE_STARTING_H
@@ -19,6 +22,7 @@ struct tp_starting {
 	const struct tp_op *op;	   /* NULL: whoever has several settles them together */
 	const char *fault;	   /* names of fault points begin with it */
 	bool begun;		   /* the commit is under way, or through */
+	bool audited;		   /* one was begun before, with the audit entry */
 	struct tp_settling settling;
 };
 

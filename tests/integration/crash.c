@@ -15,6 +15,7 @@
 
 #include "base/mem.h"
 #include "crash_world.h"
+#include "deaf.h"
 #include "service/fault_points.h"
 #include "service/fault_points_recover.h"
 
@@ -29,6 +30,7 @@ static const char *const can_kill[] = {
 /* What is done to the target. */
 enum operation {
 	CREATE,
+	CREATE_DEAF, /* its warm guest runs, and never says so; with stock only */
 	PARK,
 	RESUME,
 	PAUSE,
@@ -64,6 +66,7 @@ static const struct row rows[] = {
 	{"create.loaded", CREATE, GONE},
 	{"create.running", CREATE, GONE},
 	{"create.submitted", CREATE, GONE | RUNNING},
+	{"create.dropped", CREATE_DEAF, GONE},
 	{"create.committed", CREATE, RUNNING},
 	{"park.begin", PARK, RUNNING},
 	{"park.durable", PARK, RUNNING},
@@ -271,7 +274,7 @@ static char target_pid[16];
 /* Before torpord is started with the fault: 1 in its last park, 2 in memory. */
 static void prepare(enum operation operation)
 {
-	if (operation == CREATE)
+	if (operation == CREATE || operation == CREATE_DEAF)
 		return;
 	torpor_error_free(create("target", ""));
 	mark("target", 1);
@@ -305,11 +308,31 @@ static void mess_up(enum operation operation)
 		fclose(f);
 }
 
+static struct it_held *held; /* the deaf guest */
+
+static struct torpor_error *create_deaf(void)
+{
+	world_check(); /* waits for stock */
+	held = it_hold(world_warm_guest());
+	if (!held)
+		world_complain("no guest can be made deaf");
+	return create("target", "");
+}
+
+/* It is nobody's any more: whoever gave it up has ended it, or else recovery has. */
+static void expect_deaf_ended(void)
+{
+	if (held && !it_held_ended(TP_TAKE(held)))
+		world_complain("the deaf guest is left");
+}
+
 static struct torpor_error *operate(enum operation operation)
 {
 	switch (operation) {
 	case CREATE:
 		return create("target", "");
+	case CREATE_DEAF:
+		return create_deaf();
 	case PARK:
 		return request("POST", "target", "/park", NULL);
 	case RESUME:
@@ -465,6 +488,7 @@ static void fail(const struct row *row)
 	else if (!strstr(torpor_error_message(err), "a fault was asked for"))
 		world_complain("the error is: %s", torpor_error_message(err));
 	torpor_error_free(err);
+	expect_deaf_ended();
 	world_check();
 	check_bystanders();
 	if (!world_lives())
@@ -519,6 +543,7 @@ static void walk(const struct row *row)
 	if (row->operation != EXPIRE && row->operation != IDLE)
 		world_check_at_once();
 	await_chores(row->operation);
+	expect_deaf_ended();
 	world_check();
 	check_bystanders();
 	check_target(row);
@@ -550,6 +575,8 @@ int main(int argc, char **argv)
 	make_bystanders();
 	for (size_t i = 0; i < TP_ARRAY_LEN(rows); i++) {
 		if (!is_wanted(rows[i].point, argc - first, argv + first))
+			continue;
+		if (rows[i].operation == CREATE_DEAF && !stock)
 			continue;
 		walk(&rows[i]);
 		walked++;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -79,6 +80,48 @@ unsigned int world_end_guests(void)
 	while (each_guest(0) > 0)
 		poll(NULL, 0, EVERY_MS);
 	return count;
+}
+
+static bool has_session(const char *pid)
+{
+	return *world_ask("SELECT id FROM sessions WHERE json_extract(handover, '$.pid') = %s",
+		       pid) != '\0';
+}
+
+static uint64_t cpu_of(pid_t pid)
+{
+	struct timespec used;
+	clockid_t clock;
+
+	if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &used) < 0)
+		return 0;
+	return (uint64_t)used.tv_sec * 1000000000 + (uint64_t)used.tv_nsec;
+}
+
+pid_t world_warm_guest(void)
+{
+	DIR *proc = opendir("/proc");
+	struct dirent *entry;
+	uint64_t most = 0;
+	pid_t warm = 0;
+
+	/* A shell has run nothing yet. */
+	while (proc && (entry = readdir(proc))) {
+		const char *pid = entry->d_name;
+		if (pid[0] < '1' || pid[0] > '9' || !is_qemu(pid) || !has_mark(pid) ||
+			has_session(pid))
+			continue;
+		uint64_t used = cpu_of(atoi(pid));
+		if (used > most) {
+			most = used;
+			warm = atoi(pid);
+		}
+	}
+	if (proc)
+		closedir(proc);
+	if (warm == 0)
+		world_complain("no guest waits");
+	return warm;
 }
 
 /* --- what is wrong: "" if nothing --- */

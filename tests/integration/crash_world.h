@@ -63,6 +63,9 @@ void world_check_at_once(void);
  * Valid until the next call of this thread. */
 const char *world_run(struct torpor_client *client, const char *id, const char *script);
 
+/* The process of a guest that waits warm; 0 and a complaint if there is none. */
+pid_t world_warm_guest(void);
+
 /* Ends a guest as a crash of QEMU would. */
 void world_kill_guest(const char *id);
 

@@ -748,13 +748,28 @@ static struct torpor_error *run_once(
 	return err;
 }
 
+/* It has run, and is given up for another one. */
+static struct torpor_error *drop_once(
+	struct torpor_session *core, const struct tp_session_hooks *hooks)
+{
+	fake.fail_commits += fake.fail_take_back;
+	fake.fail_take_back = false;
+	struct torpor_error *err = hooks->on_dropped(hooks->data, core);
+	pthread_mutex_lock(&fake.lock);
+	fake.recorded_dropped = find_session(core->name);
+	fake.repeat_dropped_ns = fake.repeat_created_ns;
+	pthread_mutex_unlock(&fake.lock);
+	take_guest(core);
+	return err;
+}
+
 static struct torpor_error *run(struct torpor_session *core, const struct tp_session_hooks *hooks,
 	struct torpor_resume_report *report)
 {
 	if (fake.replace_process) {
 		fake.replace_process = false;
 		TP_TRY(run_once(core, hooks));
-		take_guest(core);
+		TP_TRY(drop_once(core, hooks));
 	}
 	TP_TRY(run_once(core, hooks));
 	tp_session_set_state(core, TORPOR_SESSION_RUNNING);

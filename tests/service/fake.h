@@ -36,6 +36,8 @@ struct fake {
 	unsigned int refusals;
 	char timers_of[17];	    /* the session whose timers the keeper was told to look at */
 	uint64_t repeat_created_ns; /* of the repeat that was put last */
+	uint64_t repeat_dropped_ns; /* the same when a process was given up and ended */
+	bool recorded_dropped;	    /* and whether its session was recorded then */
 	int repeat_status;
 	char repeat_result[512];
 
@@ -50,7 +52,8 @@ struct fake {
 	bool powers_off;	      /* how the next guest to end does */
 	bool lose_notes;	      /* as if killed before they are written */
 	enum torpor_source source;    /* of the next processes */
-	bool replace_process;	      /* the hooks of the next start are called twice */
+	bool replace_process;	      /* the next start gives its first process up */
+	bool fail_take_back;	      /* and the commit then fails */
 	void (*on_read)(void);	      /* once, behind the next reading of a session's row */
 };
 

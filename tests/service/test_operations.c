@@ -157,6 +157,7 @@ ParameterizedTest(struct point *at, operations, failed_leaves_nothing)
 	if (table[i].before)
 		must(table[i].before, id);
 	TP_FREE char *before = fake_take(service);
+	fake.replace_process = strcmp(point, "create.dropped") == 0;
 	fake_fault(point);
 	TP_ERROR struct torpor_error *err = table[i].operation(id, &view);
 	fake_fault(NULL);
@@ -210,10 +211,33 @@ Test(operations, not_fresh_leaves_nothing_although_it_was_recorded)
 
 Test(operations, a_process_that_is_replaced_is_recorded_as_the_second)
 {
+	snprintf(alice.key, sizeof(alice.key), "key");
 	fake.replace_process = true;
 	TP_FREE char *id = fake_create(service, &alice, "s");
 	cr_expect_str_eq(fake_recorded_state(id), "running");
 	cr_expect_str_eq(fake.audit, "create:ok ", "one entry");
+	cr_expect_eq(fake.commits, 3, "there, and back, and there");
+	cr_expect_not(fake.recorded_dropped, "recorded when its process ended");
+	cr_expect_eq(fake.repeat_dropped_ns, 0, "a repeat would be answered with it");
+	cr_expect_gt(fake.repeat_created_ns, 0);
+	cr_expect_eq(fake.repeat_status, 201);
+	cr_expect_eq(fake.guests, 1);
+}
+
+Test(operations, a_process_that_is_replaced_may_not_have_been_recorded)
+{
+	TP_FREE char *before = fake_take(service);
+	json_t *view = NULL;
+
+	/* The first commit, and the one that takes it back. */
+	for (int i = 0; i < 2; i++) {
+		fake.replace_process = true;
+		fake.fail_commits = i == 0;
+		fake.fail_take_back = i == 1;
+		fails(create(NULL, &view), TORPOR_E_IO);
+		TP_FREE char *after = fake_take(service);
+		cr_expect_str_eq(after, before, "%d: before %s\nafter %s", i, before, after);
+	}
 }
 
 /* --- A whole life --- */
