@@ -52,6 +52,8 @@ const struct tp_key tp_config_keys[] = {
 	{"pool", "refill_slots", TP_KEY_COUNT, AT(service.refill_slots), 0, 1000},
 	{"pool", "refill_every", TP_KEY_COUNT, AT(service.refill_every), 0, 1000},
 	{"pool", "queue", TP_KEY_COUNT, AT(service.queue_max), 1, 100000},
+	{"pool", "deaf_after", TP_KEY_DURATION, AT(service.engine.deaf_after_ns), 100 * TP_NSEC_PER_MSEC, 60 * MINUTE},
+	{"pool", "ask_interval", TP_KEY_DURATION, AT(service.ask_every_ns), 0, DAY},
 	{"pool", "host_memory", TP_KEY_HOST_SIZE, AT(service.admission.host_memory), 64 * TP_MIB, SIZE_MAX_},
 	{"pool", "memory_reserve", TP_KEY_HOST_SIZE, AT(service.memory_reserve), TP_MIB, SIZE_MAX_},
 	{"pool", "max_sessions", TP_KEY_COUNT64, AT(service.admission.max_sessions), 1, 1000000},

@@ -130,6 +130,22 @@ unsigned int tp_supplied_retry_after(const struct tp_supplied *supplied)
 	return trying ? 1 : 0;
 }
 
+/*
+ * Counts those that turned out to be deaf. As failed starts of the template: all that are found at
+ * once as one, since it may be one thing that befell them.
+ */
+static void count_deaf(struct tp_supply *supply, struct tp_supplied *supplied)
+{
+	unsigned int deaf = supply->ops->take_deaf(supplied->tmpl);
+
+	if (deaf == 0)
+		return;
+	supplied->deaf += deaf;
+	TP_ERROR struct torpor_error *err = tp_error(TORPOR_E_GUEST, "keep guest waiting of",
+		supplied->tmpl->name, "it doesn't answer any more");
+	tp_supplied_failed(supply, supplied, err);
+}
+
 /* --- Deciding --- */
 
 static void decide(struct tp_supply *supply, struct tp_supplied *supplied, uint64_t now_ns)
@@ -145,16 +161,33 @@ static uint64_t look(struct tp_supply *supply)
 	uint64_t now = tp_now_ns();
 
 	for (struct tp_supplied *s = supply->supplied; s; s = s->next) {
+		count_deaf(supply, s);
 		tp_supplied_reconcile(supply, s);
 		decide(supply, s, now);
 	}
 	uint64_t again = tp_supply_hand_out(supply, now);
 	for (struct tp_supplied *s = supply->supplied; s; s = s->next)
-		again = TP_MIN(again, s->decision.look_again_ns);
+		again = TP_MIN(again, TP_MIN(s->decision.look_again_ns, s->ask_ns));
 	return again;
 }
 
-/* Ends what is too much; what was promised stays. The lock is given up meanwhile. */
+/* Between these what waits of the template is worked on, and the lock is given up. */
+static void begin_work(struct tp_supply *supply, struct tp_supplied *supplied)
+{
+	supplied->refs++;
+	supplied->worked_on = true;
+	pthread_mutex_unlock(&supply->lock);
+}
+
+static void end_work(struct tp_supply *supply, struct tp_supplied *supplied)
+{
+	pthread_mutex_lock(&supply->lock);
+	supplied->worked_on = false;
+	tp_supplied_reconcile(supply, supplied);
+	pthread_cond_broadcast(&supply->idle);
+}
+
+/* Ends what is too much; what was promised stays. */
 static void trim(struct tp_supply *supply, struct tp_supplied *supplied)
 {
 	struct tp_policy_decision *d = &supplied->decision;
@@ -167,14 +200,29 @@ static void trim(struct tp_supply *supply, struct tp_supplied *supplied)
 
 	d->drop_warm = 0;
 	d->drop_shells = 0;
-	supplied->refs++;
-	supplied->trimming = true;
-	pthread_mutex_unlock(&supply->lock);
+	begin_work(supply, supplied);
 	supply->ops->shrink(supplied->tmpl, warm, shells);
-	pthread_mutex_lock(&supply->lock);
-	supplied->trimming = false;
-	tp_supplied_reconcile(supply, supplied);
-	pthread_cond_broadcast(&supply->idle);
+	end_work(supply, supplied);
+}
+
+/* Those that wait, whether they are well; who isn't is gone then, and looked at next. */
+static void ask(struct tp_supply *supply, struct tp_supplied *supplied)
+{
+	supplied->ask_ns = tp_now_ns() + supply->options.ask_every_ns;
+	begin_work(supply, supplied);
+	supply->ops->ask(supplied->tmpl);
+	end_work(supply, supplied);
+	tp_supply_ring(supply);
+}
+
+static struct tp_supplied *next_to_ask(struct tp_supply *supply)
+{
+	struct tp_supplied *s = supply->supplied;
+	uint64_t now = tp_now_ns();
+
+	while (s && s->ask_ns > now)
+		s = s->next;
+	return s;
 }
 
 static struct tp_supplied *next_to_trim(struct tp_supply *supply)
@@ -243,6 +291,10 @@ static void *run_decider(void *data)
 		tp_supply_serve(supply);
 		while (!supply->stopping && (s = next_to_trim(supply))) {
 			trim(supply, s);
+			put_locked(supply, s);
+		}
+		while (!supply->stopping && (s = next_to_ask(supply))) {
+			ask(supply, s);
 			put_locked(supply, s);
 		}
 		while (!supply->stopping && (s = next_to_tell(supply))) {
@@ -329,7 +381,7 @@ static void take_out(struct tp_supply *supply, struct tp_supplied *supplied)
 	supplied->removed = true;
 	break_off_starts(supplied);
 	tp_supplied_drop_jobs(supply, supplied);
-	while (supplied->trimming || supplied->starting[TP_KIND_WARM] > 0 ||
+	while (supplied->worked_on || supplied->starting[TP_KIND_WARM] > 0 ||
 		supplied->starting[TP_KIND_SHELL] > 0)
 		pthread_cond_wait(&supply->idle, &supply->lock);
 	pthread_mutex_unlock(&supply->lock);
@@ -382,6 +434,9 @@ void tp_supply_add(struct tp_supply *supply, struct torpor_template *tmpl,
 	}
 	if (!supplied) {
 		supplied = supplied_new(tmpl);
+		supplied->ask_ns = supply->options.ask_every_ns > 0
+					   ? tp_now_ns() + supply->options.ask_every_ns
+					   : UINT64_MAX;
 		supplied->next = supply->supplied;
 		supply->supplied = supplied;
 	}
@@ -427,6 +482,7 @@ bool tp_supply_view(
 			.warm_target = s->decision.warm_target,
 			.shell_target = s->decision.shell_target,
 			.failures = s->failures,
+			.deaf = s->deaf,
 			.start_ns_average = s->policy.start_ns_average,
 			.degraded = tp_policy_degraded(&s->policy, &s->config),
 		};

@@ -2,7 +2,8 @@
 /*
  * Keeps guests waiting, ahead of demand: warm ones and shells, for each template that is in supply.
  *
- * One thread decides (pool/policy.h), woken by claims, deaths and time; a few start guests, at most
+ * One thread decides (pool/policy.h), woken by claims, deaths and time, and asks those that wait
+ * whether they are well; a few start guests, at most
  * `refill_slots` at a time. While claims have to start guests themselves, or wait to, one is begun
  * for each `refill_every` of theirs, beside them, so that stock recovers under a load without
  * gaps. Their threads have a lower priority than those of claims.
@@ -24,6 +25,7 @@ struct tp_supply_options {
 	unsigned int refill_slots; /* 0: 1 */
 	unsigned int refill_every; /* 0: nothing is started ahead while claims start guests */
 	unsigned int queue_max;	   /* 0: 256 */
+	uint64_t ask_every_ns;	   /* those that wait are asked whether they are well; 0: never */
 	/*
 	 * Whether there is memory for one more of RAM MEMORY_BYTES, and back again
 	 * (pool/admission.h). With locks held: they may not call the supply.
@@ -51,7 +53,7 @@ void tp_supply_add(struct tp_supply *supply, struct torpor_template *tmpl,
 /* Out again; what waits of it has ended then, and no start of it is under way. What isn't there is
  * fine. */
 void tp_supply_remove(struct tp_supply *supply, const char *template_name);
-/* Of TORPOR_EVENT_STOCK: one that waited has died. Doesn't block. */
+/* Of TORPOR_EVENT_STOCK: one that waited has died, or was deaf. Doesn't block. */
 void tp_supply_lost(struct tp_supply *supply, const char *template_name);
 /* While on, no more than the minimum waits, and nothing at all if FULLY. */
 void tp_supply_press(struct tp_supply *supply, bool on, bool fully);
@@ -92,6 +94,7 @@ struct tp_supply_view {
 	unsigned int shell_target;
 	uint64_t served[3]; /* by enum torpor_source, of starts, since it is in supply */
 	uint64_t failures;
+	uint64_t deaf; /* that waited and were ended because they didn't answer */
 	uint64_t start_ns_average;
 	bool degraded;
 	char reason[256]; /* of the last failed start, while degraded */

@@ -6,7 +6,7 @@
  *                              |
  *     stock, demand, failures  v
  *   bell ---> decider ---> jobs ---> refill threads ---> stock                  supply_refill.c
- *                 \--> trims what is too much; tells what changed               supply.c
+ *                 \--> trims what is too much; asks; tells what changed         supply.c
  *
  * One lock guards it all. It is never held across what starts or ends a process. The bell has a
  * lock of its own, under which nothing else is taken, so that it can be rung from anywhere.
@@ -28,6 +28,8 @@ struct tp_stock_ops {
 		struct torpor_template *tmpl, unsigned int *warm_out, unsigned int *shells_out);
 	unsigned int (*shrink)(
 		struct torpor_template *tmpl, unsigned int warm, unsigned int shells);
+	void (*ask)(struct torpor_template *tmpl);
+	unsigned int (*take_deaf)(struct torpor_template *tmpl);
 };
 
 struct tp_supply *tp_supply_new_with(
@@ -56,7 +58,8 @@ struct tp_supplied {
 	struct tp_policy_decision decision; /* the last; what is done of it is struck out */
 	unsigned int jobs[TP_KINDS];	    /* starts that no thread has taken up yet */
 	unsigned int starting[TP_KINDS];    /* these, and those under way */
-	bool trimming;
+	bool worked_on;			    /* what waits of it, unlocked: trimmed, or asked */
+	uint64_t ask_ns; /* when those that wait are asked next; UINT64_MAX: never */
 	unsigned int promised[TP_KINDS]; /* of stock, to claims */
 	unsigned int reserved;		 /* guests that memory is reserved for */
 	unsigned int waiting;		 /* claims */
@@ -64,6 +67,7 @@ struct tp_supplied {
 	uint64_t turn;			 /* when it was last given a start: the lowest is next */
 	uint64_t served[3];
 	uint64_t failures;
+	uint64_t deaf;
 	char reason[256]; /* of the last failed start */
 	struct tp_shown shown;
 };

@@ -9,6 +9,8 @@ struct tp_supply *tp_supply_new(const struct tp_supply_options *options)
 		.add_shell = tp_stock_add_shell,
 		.count = tp_stock_count,
 		.shrink = tp_stock_shrink,
+		.ask = tp_stock_ask,
+		.take_deaf = tp_stock_take_deaf,
 	};
 
 	return tp_supply_new_with(options, &stock);

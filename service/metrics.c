@@ -56,6 +56,8 @@ static const struct family {
 		{"template", "source"}},
 	[TP_FAMILY_START_FAILURES] = {COUNTER, "torpor_pool_start_failures_total",
 		"Starts that failed.", {"template"}},
+	[TP_FAMILY_DEAF] = {COUNTER, "torpor_pool_deaf_total",
+		"Guests that waited and were ended because they didn't answer.", {"template"}},
 	[TP_FAMILY_DEGRADED] = {GAUGE, "torpor_pool_degraded",
 		"1 while the template's starts keep failing.", {"template"}},
 	[TP_FAMILY_QUEUE] = {GAUGE, "torpor_pool_queue", "Claims that wait for a slot.", {NULL}},

@@ -54,13 +54,13 @@ static void add_template(void *data, struct tp_service *service, const char *nam
 		json_pack("{s:I, s:I, s:I}", "warm", (json_int_t)supply.served[TORPOR_SOURCE_WARM],
 			"shell", (json_int_t)supply.served[TORPOR_SOURCE_SHELL], "spawn",
 			(json_int_t)supply.served[TORPOR_SOURCE_SPAWN]);
-	json_array_append_new(
-		data, json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:I, s:o}", "name", name, "state",
-			      supply.degraded ? "degraded" : "ready", "reason",
-			      supply.degraded ? json_string(supply.reason) : json_null(), "pool",
-			      tp_templates_pool_json(&supply), "served", served, "hit_rate",
-			      rate_json(&supply), "failures", (json_int_t)supply.failures,
-			      "start_ms", tp_ms_json(supply.start_ns_average)));
+	json_array_append_new(data,
+		json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:I, s:I, s:o}", "name", name, "state",
+			supply.degraded ? "degraded" : "ready", "reason",
+			supply.degraded ? json_string(supply.reason) : json_null(), "pool",
+			tp_templates_pool_json(&supply), "served", served, "hit_rate",
+			rate_json(&supply), "failures", (json_int_t)supply.failures, "deaf",
+			(json_int_t)supply.deaf, "start_ms", tp_ms_json(supply.start_ns_average)));
 }
 
 /* --- the host --- */

@@ -71,6 +71,8 @@ static void stock_sample(void *data, struct tp_service *service, const char *nam
 				torpor_source_name((enum torpor_source)i), (double)view.served[i]);
 	} else if (family == TP_FAMILY_START_FAILURES) {
 		tp_metric_sample(out, family, name, NULL, (double)view.failures);
+	} else if (family == TP_FAMILY_DEAF) {
+		tp_metric_sample(out, family, name, NULL, (double)view.deaf);
 	} else {
 		tp_metric_sample(out, family, name, NULL, view.degraded);
 	}

@@ -49,6 +49,8 @@ void tp_service_config_init(struct tp_service_config *config)
 		.health_every_ns = 30 * TP_NSEC_PER_SEC,
 		.refill_every = TP_POLICY_REFILL_EVERY,
 		.queue_max = 256,
+		.engine.deaf_after_ns = 5 * TP_NSEC_PER_SEC,
+		.ask_every_ns = 10 * TP_NSEC_PER_SEC,
 	};
 }
 
@@ -198,6 +200,7 @@ static struct torpor_error *open_pool(struct tp_service *service)
 		.refill_slots = config->refill_slots,
 		.refill_every = config->refill_every,
 		.queue_max = config->queue_max,
+		.ask_every_ns = config->ask_every_ns,
 		.reserve = reserve,
 		.unreserve = unreserve,
 		.changed = tp_keeper_pool_changed,
@@ -288,6 +291,8 @@ static const char *fixed_difference(
 	if (a->start_slots != b->start_slots || a->refill_slots != b->refill_slots ||
 		a->refill_every != b->refill_every || a->queue_max != b->queue_max)
 		return "pool's slots and queue";
+	if (ea->deaf_after_ns != eb->deaf_after_ns || a->ask_every_ns != b->ask_every_ns)
+		return "pool's deaf_after and ask_interval";
 	if (!same(a->cgroup_root, b->cgroup_root))
 		return "cgroup";
 	return NULL;

@@ -67,6 +67,7 @@ struct tp_service_config {
 	unsigned int refill_slots;
 	unsigned int refill_every;
 	unsigned int queue_max;
+	uint64_t ask_every_ns;	 /* guests that wait; 0: never */
 	const char *cgroup_root; /* engine/cgroup.h */
 };
 

@@ -53,6 +53,8 @@ void tp_service_config_init(struct tp_service_config *config)
 		.health_every_ns = 30 * TP_NSEC_PER_SEC,
 		.refill_every = TP_POLICY_REFILL_EVERY,
 		.queue_max = 256,
+		.engine.deaf_after_ns = 5 * TP_NSEC_PER_SEC,
+		.ask_every_ns = 10 * TP_NSEC_PER_SEC,
 	};
 }
 

@@ -1,11 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Many claims at once of the real torpord: the pool's guests, and the last place of a quota. */
+/*
+ * Claims of the real torpord: many at once of the pool's guests, of guests that are deaf, and of
+ * the last place of a quota.
+ */
 #include <criterion/criterion.h>
+#include <dirent.h>
+#include <errno.h>
 #include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/macros.h"
 #include "daemon.h"
+#include "deaf.h"
 
 #define CLAIMS 64
 #define RACES  100
@@ -120,6 +128,90 @@ Test(pool_claims, many_at_once)
 	pthread_barrier_destroy(&start);
 	expect_distinct(claims);
 	expect_sources(claims);
+}
+
+/* --- a guest that is deaf --- */
+
+/* torpord's children: how many, and one of them. */
+static unsigned int guests(pid_t *pid_out)
+{
+	const char *dir = it_text("/proc/%d/task", torpord.pid);
+	DIR *tasks = opendir(dir);
+	struct dirent *entry;
+	unsigned int n = 0;
+
+	cr_assert_not_null(tasks);
+	while ((entry = readdir(tasks))) {
+		FILE *f = fopen(it_text("%s/%s/children", dir, entry->d_name), "re");
+		while (f && fscanf(f, "%d", pid_out) == 1)
+			n++;
+		if (f)
+			fclose(f);
+	}
+	closedir(tasks);
+	return n;
+}
+
+static void expect_one_deaf(void)
+{
+	const json_t *pool = it_expect(&admin, 200, "GET", "/v1/pool", NULL);
+
+	cr_assert_eq(it_number(pool, "templates.0.deaf"), 1);
+	cr_assert_eq(it_number(pool, "templates.0.failures"), 1);
+	const struct it_answer *metrics = it_ask(&admin, "GET", "/metrics", NULL);
+	cr_assert(strstr(metrics->text, "torpor_pool_deaf_total{template=\"minimal\"} 1\n"), "%s",
+		metrics->text);
+}
+
+/* The only one that waits. */
+static pid_t begin_with_one(void)
+{
+	pid_t pid;
+
+	begin("[pool]\nwarm_min = 1\nwarm_max = 1\nshells_min = 0\nshells_max = 0\n"
+	      "ask_interval = never\n");
+	cr_assert_eq(guests(&pid), 1);
+	return pid;
+}
+
+static void claim_behind(pid_t deaf)
+{
+	pid_t pid;
+
+	const json_t *session =
+		it_expect(&admin, 201, "POST", "/v1/sessions", "{\"template\": \"minimal\"}");
+	const char *id = it_string(session, "id");
+	/* Its source is a process of its own, or a warm guest that was started meanwhile. */
+	cr_assert_str_eq(it_string(session, "state"), "running");
+	cr_assert(kill(deaf, 0) < 0 && errno == ESRCH, "the deaf one is left");
+	it_script(&admin, id, "true");
+	expect_one_deaf();
+
+	/* What is recorded is the second process: that is what the next torpord finds. */
+	it_daemon_stop(&torpord);
+	it_daemon_start(&torpord);
+	it_script(&admin, id, "true");
+	it_expect(&admin, 204, "DELETE", it_session(id, ""), NULL);
+	cr_assert_eq(guests(&pid), 1, "more is left than what waits");
+}
+
+Test(pool_claims, behind_a_guest_whose_qemu_is_stopped)
+{
+	pid_t deaf = begin_with_one();
+
+	cr_assert_eq(kill(deaf, SIGSTOP), 0);
+	claim_behind(deaf);
+}
+
+/* It is recorded as running before it turns out that it isn't. */
+Test(pool_claims, behind_a_guest_that_does_not_run)
+{
+	pid_t deaf = begin_with_one();
+	struct it_held *held = it_hold(deaf);
+
+	cr_assert_not_null(held);
+	claim_behind(deaf);
+	cr_assert(it_held_ended(held));
 }
 
 /* --- the last place --- */

@@ -713,6 +713,15 @@ Test(stock, configured_templates_are_waited_for_by_readyz_alone)
 	cr_assert_null(tp_service_not_ready(service));
 	config.queue_max++;
 	it_fails(tp_service_reload(service, &config), TORPOR_E_INVALID);
+	config.queue_max--;
+	config.refill_every++;
+	it_fails(tp_service_reload(service, &config), TORPOR_E_INVALID);
+	config.refill_every--;
+	config.engine.deaf_after_ns++;
+	it_fails(tp_service_reload(service, &config), TORPOR_E_INVALID);
+	config.engine.deaf_after_ns--;
+	config.ask_every_ns++;
+	it_fails(tp_service_reload(service, &config), TORPOR_E_INVALID);
 	tp_service_drain(service);
 	TP_FREE char *draining = tp_service_not_ready(service);
 	cr_assert_not_null(draining);

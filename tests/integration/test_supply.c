@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The supply with real guests: many claims at once, a death in stock, and nothing left behind. */
+#include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
 
@@ -58,28 +59,61 @@ static struct tp_supply_view view(void)
 	return v;
 }
 
-/* Waits until so many wait and none is being started. */
-static void wait_for_stock(unsigned int warm, unsigned int shells)
+static struct timespec patience(void)
 {
 	struct timespec end;
 
 	clock_gettime(CLOCK_REALTIME, &end);
 	end.tv_sec += PATIENCE_S;
+	return end;
+}
+
+static unsigned int changes_so_far(void)
+{
+	pthread_mutex_lock(&lock);
+	unsigned int so_far = changes;
+	pthread_mutex_unlock(&lock);
+	return so_far;
+}
+
+/* Waits until there were more changes than BEFORE; false at END. */
+static bool wait_for_change(unsigned int before, const struct timespec *end)
+{
+	int rc = 0;
+
+	pthread_mutex_lock(&lock);
+	while (changes == before && rc == 0)
+		rc = pthread_cond_timedwait(&changed, &lock, end);
+	pthread_mutex_unlock(&lock);
+	return rc == 0;
+}
+
+/* Waits until so many wait and none is being started. */
+static void wait_for_stock(unsigned int warm, unsigned int shells)
+{
+	struct timespec end = patience();
+
 	for (;;) {
-		pthread_mutex_lock(&lock);
-		unsigned int before = changes;
-		pthread_mutex_unlock(&lock);
+		unsigned int before = changes_so_far();
 		struct tp_policy_stock stock = view().stock;
 		if (stock.warm == warm && stock.shells == shells && stock.starting_warm == 0 &&
 			stock.starting_shells == 0)
 			return;
-		pthread_mutex_lock(&lock);
-		int rc = 0;
-		while (changes == before && rc == 0)
-			rc = pthread_cond_timedwait(&changed, &lock, &end);
-		pthread_mutex_unlock(&lock);
-		cr_assert_eq(rc, 0, "%u warm guests and %u shells wait, for %u and %u", stock.warm,
+		cr_assert(wait_for_change(before, &end),
+			"%u warm guests and %u shells wait, for %u and %u", stock.warm,
 			stock.shells, warm, shells);
+	}
+}
+
+static void wait_for_deaf(unsigned int deaf)
+{
+	struct timespec end = patience();
+
+	for (;;) {
+		unsigned int before = changes_so_far();
+		if (view().deaf >= deaf)
+			return;
+		cr_assert(wait_for_change(before, &end), "%ju were deaf", (uintmax_t)view().deaf);
 	}
 }
 
@@ -88,7 +122,8 @@ static void set_up(void)
 	struct tp_supply_options options = {.start_slots = 2,
 		.reserve = reserve,
 		.unreserve = unreserve,
-		.changed = note_change};
+		.changed = note_change,
+		.ask_every_ns = TP_NSEC_PER_SEC};
 	struct tp_policy_config config = tp_policy_defaults;
 
 	engine = it_open_with((struct torpor_engine_options){.on_event = note_event});
@@ -187,6 +222,20 @@ Test(supply, one_that_dies_while_it_waits_is_replaced)
 	wait_for_stock(3, 1);
 	cr_assert_neq(pid_of_a_warm_guest(), pid);
 	cr_assert_eq(view().failures, 0);
+}
+
+/* Nobody claims it: it is found by asking. */
+Test(supply, one_that_is_deaf_is_replaced)
+{
+	int pid = pid_of_a_warm_guest();
+
+	cr_assert_eq(kill(pid, SIGSTOP), 0);
+	wait_for_deaf(1);
+	wait_for_stock(3, 1);
+	cr_assert(kill(pid, 0) < 0 && errno == ESRCH, "it is left");
+	cr_assert_eq(view().failures, 1);
+	cr_assert_eq(it_qemu_children(), 4);
+	cr_assert_eq(atomic_load(&reserved), 4);
 }
 
 Test(supply, under_pressure_nothing_waits)

@@ -155,11 +155,38 @@ static unsigned int shrink(struct torpor_template *tmpl, unsigned int warm, unsi
 	return ended;
 }
 
+static void ask(struct torpor_template *tmpl)
+{
+	struct fake *fake = fake_of(tmpl);
+
+	pthread_mutex_lock(&fake_lock);
+	unsigned int deaf = TP_MIN(fake->deaf_warm, fake->warm);
+	fake->asked++;
+	fake->warm -= deaf;
+	fake->deaf += deaf;
+	fake->deaf_warm = 0;
+	pthread_cond_broadcast(&fake_changed);
+	pthread_mutex_unlock(&fake_lock);
+}
+
+static unsigned int take_deaf(struct torpor_template *tmpl)
+{
+	struct fake *fake = fake_of(tmpl);
+
+	pthread_mutex_lock(&fake_lock);
+	unsigned int deaf = fake->deaf;
+	fake->deaf = 0;
+	pthread_mutex_unlock(&fake_lock);
+	return deaf;
+}
+
 const struct tp_stock_ops fake_ops = {
 	.add_warm = add_warm,
 	.add_shell = add_shell,
 	.count = count,
 	.shrink = shrink,
+	.ask = ask,
+	.take_deaf = take_deaf,
 };
 
 bool fake_reserve(void *data, uint64_t memory_bytes)

@@ -20,8 +20,11 @@ struct fake {
 	unsigned int started;
 	unsigned int cancelled;
 	unsigned int failed;
-	unsigned int ended; /* by shrinking */
-	int niceness;	    /* of the last start's thread */
+	unsigned int ended;	/* by shrinking */
+	unsigned int asked;	/* how often */
+	unsigned int deaf_warm; /* that the next asking finds */
+	unsigned int deaf;	/* that were found, and not taken yet */
+	int niceness;		/* of the last start's thread */
 };
 
 extern pthread_mutex_t fake_lock;

@@ -58,7 +58,7 @@ static void use(struct tp_claim *claim, struct fake *fake, uint32_t *state)
 
 /*
  * Now and then all claims pause until something was started, or for some milliseconds: while they
- * follow each other closely one always has a slot, and nothing is started ahead.
+ * follow each other closely one always has a slot, and little is started ahead.
  */
 static void let_it_refill(void)
 {
@@ -117,7 +117,7 @@ static void *meddle(void *arg)
 
 	while (!atomic_load(&over)) {
 		struct fake *fake = &fakes[chance(&state, 2)];
-		switch (chance(&state, 7)) {
+		switch (chance(&state, 8)) {
 		case 0:
 			tp_supply_press(supply, chance(&state, 2), chance(&state, 2));
 			break;
@@ -130,6 +130,11 @@ static void *meddle(void *arg)
 		case 3:
 			fake_take(fake, true);
 			tp_supply_lost(supply, fake->tmpl.name);
+			break;
+		case 4:
+			pthread_mutex_lock(&fake_lock);
+			fake->deaf_warm = 1;
+			pthread_mutex_unlock(&fake_lock);
 			break;
 		default:
 			tp_supply_add(supply, &fake->tmpl, &config);
@@ -154,6 +159,7 @@ int main(void)
 		.refill_slots = 2,
 		.refill_every = 2,
 		.queue_max = 5,
+		.ask_every_ns = TP_NSEC_PER_MSEC,
 		.reserve = fake_reserve,
 		.unreserve = fake_unreserve,
 		.changed = fake_tell,

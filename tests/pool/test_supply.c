@@ -18,6 +18,7 @@ static struct tp_policy_config config;
 static struct tp_call forever;
 static unsigned int refill_every; /* 0: never */
 static unsigned int refill_slots = 1;
+static uint64_t ask_every_ns; /* 0: never */
 
 /* Nothing waits ahead of demand. */
 static void no_stock(void)
@@ -32,6 +33,7 @@ static void open_supply(unsigned int start_slots, unsigned int queue_max)
 		.refill_slots = refill_slots,
 		.refill_every = refill_every,
 		.queue_max = queue_max,
+		.ask_every_ns = ask_every_ns,
 		.reserve = fake_reserve,
 		.unreserve = fake_unreserve,
 		.changed = fake_tell,
@@ -446,6 +448,51 @@ Test(supply, it_is_tried_again_and_heals)
 	WAIT_FOR(is_full(&one, 1, 1));
 	cr_assert_not(view(&one).degraded);
 	cr_assert_str_eq(view(&one).reason, "");
+}
+
+static void set_deaf(unsigned int *figure, unsigned int n)
+{
+	pthread_mutex_lock(&fake_lock);
+	*figure = n;
+	pthread_mutex_unlock(&fake_lock);
+}
+
+Test(supply, those_that_wait_are_asked_and_the_deaf_replaced)
+{
+	config.warm_min = 4;
+	config.backoff_min_ns = TP_NSEC_PER_MSEC;
+	ask_every_ns = TP_NSEC_PER_MSEC;
+	open_supply(2, 0);
+	tp_supply_add(supply, &one.tmpl, &config);
+	WAIT_FOR(is_full(&one, 4, 1));
+	WAIT_FOR(look_at(&one.asked) > 3);
+	cr_assert_eq(view(&one).deaf, 0);
+	set_deaf(&one.deaf_warm, 3);
+	WAIT_FOR(view(&one).deaf == 3 && is_full(&one, 4, 1));
+	cr_assert_eq(look_at(&one.started), 8);
+	cr_assert_eq(view(&one).failures, 1, "those that are found at once are one failure");
+	cr_assert_not(view(&one).degraded, "a start has healed it");
+	cr_assert_eq(look_at(&fake_reserved), 5);
+}
+
+/* By claims; the engine tells when that was. */
+Test(supply, deaf_ones_are_failures_of_the_template)
+{
+	config.degraded_after = 2;
+	config.backoff_min_ns = config.backoff_max_ns = 3600 * TP_NSEC_PER_SEC;
+	open_supply(2, 0);
+	tp_supply_add(supply, &one.tmpl, &config);
+	WAIT_FOR(is_full(&one, 1, 1));
+	for (unsigned int i = 1; i <= 2; i++) {
+		set_deaf(&one.deaf, 1);
+		tp_supply_lost(supply, "one");
+		WAIT_FOR(view(&one).deaf == i);
+		cr_assert_eq(view(&one).failures, i);
+	}
+	struct tp_supply_view v = view(&one);
+	cr_assert(v.degraded);
+	cr_assert_not_null(strstr(v.reason, "doesn't answer"), "%s", v.reason);
+	cr_assert_eq(look_at(&one.asked), 0, "asked although never");
 }
 
 static void fail_claim(struct fake *fake, enum torpor_errc code)
