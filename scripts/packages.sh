@@ -12,6 +12,7 @@ packages_check=(clang libclang-rt-dev llvm shellcheck)
 packages_long=(clang-tidy)
 # libvirt-daemon and not libvirt-daemon-system, which would start a libvirtd of the host's own.
 packages_bench=(libvirt-daemon libvirt-dev lzop)
+packages_trace=(bpftrace binutils python3)
 
 # Installs those of the packages given that are missing; asks sudo where it must.
 install_packages() {
