@@ -15,6 +15,7 @@ static const char *const reasons[] = {
 	"tenant-sessions",
 	"tenant-memory",
 	"tenant-parked-bytes",
+	"session-commands",
 	"host-sessions",
 	"host-memory",
 	"queue-full",

@@ -31,17 +31,19 @@ static const struct {
 
 static_assert(TP_ARRAY_LEN(table) == TORPOR_E_INTERNAL + 1, "every code has a status");
 
-/* A tenant's own limits are the caller's to stay below; the host's are nobody's. */
-static bool is_of_tenant(const char *reason)
+/* A tenant's own limits, and a session's, are the caller's to stay below; the host's are nobody's.
+ */
+static bool is_of_caller(const char *reason)
 {
-	return reason && (strcmp(reason, "rate") == 0 || strncmp(reason, "tenant-", 7) == 0);
+	return reason && (strcmp(reason, "rate") == 0 || strncmp(reason, "tenant-", 7) == 0 ||
+				 strncmp(reason, "session-", 8) == 0);
 }
 
 int http_problem_status(const struct torpor_error *err)
 {
 	enum torpor_errc code = torpor_error_code(err);
 
-	if (code == TORPOR_E_LIMIT && is_of_tenant(torpor_error_reason(err)))
+	if (code == TORPOR_E_LIMIT && is_of_caller(torpor_error_reason(err)))
 		return 429;
 	return table[code].status;
 }

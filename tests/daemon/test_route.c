@@ -152,9 +152,9 @@ Test(problem, refusals)
 		const char *reason;
 		int status;
 	} table[] = {{"rate", 429}, {"tenant-sessions", 429}, {"tenant-memory", 429},
-		{"tenant-parked-bytes", 429}, {"host-sessions", 503}, {"host-memory", 503},
-		{"queue-full", 503}, {"template-degraded", 503}, {"draining", 503},
-		{"connections", 503}};
+		{"tenant-parked-bytes", 429}, {"session-commands", 429}, {"host-sessions", 503},
+		{"host-memory", 503}, {"queue-full", 503}, {"template-degraded", 503},
+		{"draining", 503}, {"connections", 503}};
 
 	for (size_t i = 0; i < TP_ARRAY_LEN(table); i++) {
 		struct torpor_error *err = tp_error_refusal(
