@@ -1,14 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Commands in the guest, and signs of life. */
+/*
+ * Commands in the guest, and signs of life.
+ *
+ * A command through the helper needs its session's turn only until it is made: its stream belongs
+ * to the connection, lasts as long as the guest's process, and stands still when that does. So
+ * operations don't wait for commands, nor commands for each other. The agent knows nothing of
+ * streams; a command through it has the turn until it ends, or somebody urgent wants it.
+ */
 #include <errno.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/mem.h"
 #include "engine/agent.h"
 #include "pool/session.h"
 #include "pool/turn.h"
+
+static const char run_step[] = "run a command in";
+
+struct tp_session_command {
+	struct torpor_exec exec;
+	struct tp_command *command; /* NULL: it has ended, with RESULT */
+	struct torpor_exec_result result;
+};
 
 /* --- Through the helper: streamed --- */
 
@@ -20,11 +36,10 @@ static struct torpor_error *give_output(void *data, int stream, const void *byte
 	return NULL;
 }
 
-static struct torpor_error *exec_helper(struct torpor_session *session,
-	const struct torpor_exec *exec, const struct tp_call *call,
-	struct torpor_exec_result *result_out)
+static struct torpor_error *make_helper_command(struct torpor_session *session,
+	const struct tp_call *call, struct tp_session_command *command)
 {
-	struct tp_exec_result result;
+	const struct torpor_exec *exec = &command->exec;
 	struct tp_exec inner = {
 		.argv = exec->argv,
 		.env = exec->env,
@@ -33,26 +48,23 @@ static struct torpor_error *exec_helper(struct torpor_session *session,
 		.has_stdin_fd = exec->has_stdin,
 		.stdin_fd = exec->stdin_fd,
 		.sink = exec->output ? give_output : NULL,
-		.data = (void *)exec,
+		.data = &command->exec,
 	};
 
-	TP_TRY(tp_helper_exec(session->helper, &inner, call, &result));
-	*result_out =
-		(struct torpor_exec_result){.exited = !result.signaled, .status = result.value};
-	return NULL;
+	return tp_command_new(session->helper, &inner, call, &command->command);
 }
 
 /* --- Through the agent: whole output at the end, no input, no environment --- */
 
-static struct torpor_error *exec_agent(struct torpor_session *session,
-	const struct torpor_exec *exec, const struct tp_call *call,
-	struct torpor_exec_result *result_out)
+static struct torpor_error *run_by_agent(struct torpor_session *session, const struct tp_call *call,
+	struct tp_session_command *command)
 {
+	const struct torpor_exec *exec = &command->exec;
 	TP_AGENT_EXIT struct tp_agent_exit how = {0};
 
 	if (exec->has_stdin || exec->env || exec->cwd)
 		return tp_error_hint(
-			tp_error(TORPOR_E_UNSUPPORTED, "run a command in", session->name,
+			tp_error(TORPOR_E_UNSUPPORTED, run_step, session->name,
 				"without Torpor's helper there is no input, environment or "
 				"directory for it"),
 			"Build the template from a guest that runs torpor-helper.");
@@ -61,21 +73,21 @@ static struct torpor_error *exec_agent(struct torpor_session *session,
 		exec->output(exec->output_data, 1, how.out, how.out_len);
 	if (exec->output && how.err_len > 0)
 		exec->output(exec->output_data, 2, how.err, how.err_len);
-	*result_out = (struct torpor_exec_result){
+	command->result = (struct torpor_exec_result){
 		.exited = how.signal == 0, .status = how.signal ? how.signal : how.status};
 	return NULL;
 }
 
 /* --- Both --- */
 
-static struct torpor_error *exec_any(struct torpor_session *session, const struct torpor_exec *exec,
-	const struct tp_call *call, struct torpor_exec_result *result_out)
+static struct torpor_error *make_any(struct torpor_session *session, const struct tp_call *call,
+	struct tp_session_command *command)
 {
 	if (session->helper)
-		return exec_helper(session, exec, call, result_out);
+		return make_helper_command(session, call, command);
 	if (session->record.agent)
-		return exec_agent(session, exec, call, result_out);
-	return tp_error(TORPOR_E_UNSUPPORTED, "run a command in", session->name,
+		return run_by_agent(session, call, command);
+	return tp_error(TORPOR_E_UNSUPPORTED, run_step, session->name,
 		"its guest has neither Torpor's helper nor qemu-guest-agent");
 }
 
@@ -100,26 +112,69 @@ static bool is_cancelled(const struct tp_call *call)
 	return call->cancel_fd >= 0 && poll(&cancel, 1, 0) > 0;
 }
 
-/* Ends with the call, and also when a park or destroy wants the session's turn. */
-static struct torpor_error *exec_interruptible(struct torpor_session *session,
-	const struct torpor_exec *exec, const struct tp_call *call,
-	struct torpor_exec_result *result_out)
+/* With the turn. Ends with the call, and also when a park or destroy wants the turn. */
+static struct torpor_error *make_interruptible(struct torpor_session *session,
+	const struct tp_call *call, struct tp_session_command *command)
 {
 	TP_FD int cancel_fd = -1;
 	struct tp_call inner = *call;
 
-	TP_TRY(tp_session_require(session, TORPOR_SESSION_RUNNING, "run a command in"));
+	TP_TRY(tp_session_require(session, TORPOR_SESSION_RUNNING, run_step));
 	TP_TRY(either(call->cancel_fd, tp_turn_wanted_fd(session->turn), &cancel_fd));
 	inner.cancel_fd = cancel_fd;
 	struct torpor_error *err = tp_session_explain(
-		session, session->guest, exec_any(session, exec, &inner, result_out), call);
+		session, session->guest, make_any(session, &inner, command), call);
 	/* Who wanted the turn may have given up by now; who else cancelled it hasn't. */
 	if (err && torpor_error_code(err) == TORPOR_E_CANCELLED && !is_cancelled(call)) {
 		torpor_error_free(err);
-		return tp_error(TORPOR_E_BUSY, "run a command in", session->name,
-			"the session is being parked or ended; the command was left running");
+		return tp_error(TORPOR_E_BUSY, run_step, session->name,
+			"the session is being parked or ended; if the command was started, it was "
+			"left running");
 	}
 	return err;
+}
+
+struct torpor_error *tp_session_command_new(struct torpor_session *session,
+	const struct torpor_exec *exec, const struct tp_call *call,
+	struct tp_session_command **command_out)
+{
+	TP_CLEANUP(tp_session_command_free) struct tp_session_command *command = NULL;
+
+	if (!exec->argv || !exec->argv[0])
+		return tp_error(TORPOR_E_INVALID, run_step, session->name, "no command was given");
+	command = tp_calloc(1, sizeof(*command));
+	command->exec = *exec;
+	TP_TRY(tp_session_enter(session, false, call));
+	struct torpor_error *err = make_interruptible(session, call, command);
+	tp_session_leave(session);
+	if (err)
+		return err;
+	*command_out = TP_TAKE(command);
+	return NULL;
+}
+
+struct tp_session_command *tp_session_command_free(struct tp_session_command *command)
+{
+	if (command) {
+		tp_command_free(command->command);
+		free(command);
+	}
+	return NULL;
+}
+
+struct torpor_error *tp_session_command_follow(struct tp_session_command *command,
+	const struct tp_call *call, struct torpor_exec_result *result_out)
+{
+	struct tp_exec_result result;
+
+	if (command->command) {
+		TP_TRY(tp_command_explain(command->command,
+			tp_command_follow(command->command, call, &result), run_step, call));
+		command->result = (struct torpor_exec_result){
+			.exited = !result.signaled, .status = result.value};
+	}
+	*result_out = command->result;
+	return NULL;
 }
 
 struct torpor_error *torpor_session_exec(struct torpor_session *session,
@@ -127,14 +182,10 @@ struct torpor_error *torpor_session_exec(struct torpor_session *session,
 	struct torpor_exec_result *result_out)
 {
 	struct tp_call call = tp_call_from(public_call, TP_NO_DEADLINE);
+	TP_CLEANUP(tp_session_command_free) struct tp_session_command *command = NULL;
 
-	if (!exec->argv || !exec->argv[0])
-		return tp_error(TORPOR_E_INVALID, "run a command in", session->name,
-			"no command was given");
-	TP_TRY(tp_session_enter(session, false, &call));
-	struct torpor_error *err = exec_interruptible(session, exec, &call, result_out);
-	tp_session_leave(session);
-	return err;
+	TP_TRY(tp_session_command_new(session, exec, &call, &command));
+	return tp_session_command_follow(command, &call, result_out);
 }
 
 static struct torpor_error *ping(struct torpor_session *session, const struct tp_call *call,

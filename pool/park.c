@@ -201,6 +201,9 @@ static struct torpor_error *park(struct torpor_session *session,
 	session->image_name = tp_strdup(name);
 	session->image_path = NULL;
 	tp_session_show_image(session);
+	tp_session_tell_end(session, TORPOR_E_BUSY,
+		"the session was parked; if the command had begun, it sleeps in it, and runs on "
+		"unheard once that is resumed");
 	struct tp_call soon = tp_call_within(CLEANUP_TIMEOUT_NS);
 	tp_error_log(tp_session_end_guest(session, &soon));
 	TP_PROBE1(park__gone, name);

@@ -9,7 +9,7 @@
 #include "engine/control.h"
 #include "pool/session.h"
 
-/* A pause doesn't break a command off, so it waits for one only shortly. */
+/* A pause doesn't break a command through the agent off, so it waits for one only shortly. */
 #define PAUSE_PATIENCE (5 * TP_NSEC_PER_SEC)
 
 static struct torpor_error *enter_shortly(
@@ -23,7 +23,8 @@ static struct torpor_error *enter_shortly(
 		return err;
 	torpor_error_free(err);
 	return tp_error_hint(tp_error(TORPOR_E_BUSY, "wait for session", session->name,
-				     "a command or another operation is under way"),
+				     "another operation is under way, or a command through the "
+				     "agent"),
 		"Try again when it is over; a park doesn't wait for commands.");
 }
 

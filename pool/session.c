@@ -251,11 +251,18 @@ struct torpor_error *tp_session_new(struct torpor_template *tmpl, const struct t
 	return NULL;
 }
 
+void tp_session_tell_end(struct torpor_session *session, enum torpor_errc code, const char *why)
+{
+	if (session->helper)
+		tp_helper_retire(session->helper, code, session->name, why);
+}
+
 struct torpor_error *tp_session_end_guest(
 	struct torpor_session *session, const struct tp_call *call)
 {
 	struct torpor_error *err = NULL;
 
+	tp_session_tell_end(session, TORPOR_E_BUSY, "its guest was ended");
 	if (session->guest) {
 		tp_unwatch(session);
 		err = tp_guest_end(TP_TAKE(session->guest), call);
@@ -271,6 +278,8 @@ static struct torpor_error *leave_guest(struct torpor_session *session)
 	struct tp_call call = tp_call_within(CLEANUP_TIMEOUT_NS);
 
 	if (session->guest && session->engine->keep_guests) {
+		tp_session_tell_end(session, TORPOR_E_BUSY,
+			"the session was closed; the command was left running");
 		tp_unwatch(session);
 		TP_TRY(tp_guest_release(TP_TAKE(session->guest)));
 	}

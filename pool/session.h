@@ -100,7 +100,16 @@ struct torpor_error *tp_session_explain(const struct torpor_session *session,
 struct torpor_error *tp_session_new(struct torpor_template *tmpl, const struct tp_record *record,
 	struct torpor_session **session_out) TP_MUST_USE;
 
-/* Ends the guest, as far as there is one, and forgets its memory and channels. */
+/*
+ * Before the guest ends: has those who follow its commands get CODE and WHY. What was told first
+ * holds. What its commands have sent before still gets to their callers.
+ */
+void tp_session_tell_end(struct torpor_session *session, enum torpor_errc code, const char *why);
+
+/*
+ * Ends the guest, as far as there is one, and forgets its memory and channels. Where nothing else
+ * was told, those who follow its commands get that it was ended.
+ */
 struct torpor_error *tp_session_end_guest(
 	struct torpor_session *session, const struct tp_call *call) TP_MUST_USE;
 
@@ -176,8 +185,33 @@ enum torpor_source tp_session_source(const struct torpor_session *session);
 struct torpor_error *tp_session_handover_locked(
 	struct torpor_session *session, char **handover_out) TP_MUST_USE;
 
-/* Whether the session's turn is taken: an operation or a command is under way. */
+/*
+ * Whether the session's turn is taken: an operation is under way, or a command through the agent.
+ */
 bool tp_session_busy(struct torpor_session *session);
+
+/* --- exec.c --- */
+
+/* A command, to be followed. It doesn't need the session any more once it is made. */
+struct tp_session_command;
+
+/*
+ * What EXEC points to must last as long as the command. BUSY unless the session is RUNNING. Where
+ * the guest has no helper, this runs the command to its end. Otherwise as tp_command_new.
+ */
+struct torpor_error *tp_session_command_new(struct torpor_session *session,
+	const struct torpor_exec *exec, const struct tp_call *call,
+	struct tp_session_command **command_out) TP_MUST_USE;
+/* One that wasn't followed to its end runs on, or is killed (kill_on_cancel). Takes NULL. */
+struct tp_session_command *tp_session_command_free(struct tp_session_command *command);
+TP_DEFINE_CLEANUP(struct tp_session_command *, tp_session_command_free)
+
+/*
+ * As torpor_session_exec, whatever is done to the session meanwhile; to be called once. BUSY if it
+ * was parked or ended, QEMU if the guest ended.
+ */
+struct torpor_error *tp_session_command_follow(struct tp_session_command *command,
+	const struct tp_call *call, struct torpor_exec_result *result_out) TP_MUST_USE;
 
 /* --- wake.c: the ways into RUNNING --- */
 

@@ -131,7 +131,7 @@ static void reboot(struct torpor_session *session)
 
 static void guest_ended(struct torpor_session *session)
 {
-	struct tp_guest_exit how = {0};
+	TP_GUEST_EXIT struct tp_guest_exit how = {0};
 	struct torpor_error *err = tp_guest_exit_reason(session->guest, &how);
 
 	if (err) {
@@ -140,15 +140,14 @@ static void guest_ended(struct torpor_session *session)
 		return;
 	}
 	tp_unwatch(session);
-	if (how.shutdown_reason && strcmp(how.shutdown_reason, "guest-reset") == 0) {
+	TP_FREE char *text = tp_guest_exit_text(&how);
+	tp_session_tell_end(session, TORPOR_E_QEMU, text);
+	if (how.shutdown_reason && strcmp(how.shutdown_reason, "guest-reset") == 0)
 		reboot(session);
-	} else if (how.shutdown_reason && strcmp(how.shutdown_reason, "guest-shutdown") == 0) {
+	else if (how.shutdown_reason && strcmp(how.shutdown_reason, "guest-shutdown") == 0)
 		end_session(session, "the guest powered off");
-	} else {
-		TP_FREE char *reason = tp_guest_exit_text(&how);
-		end_session(session, reason);
-	}
-	tp_guest_exit_deinit(&how);
+	else
+		end_session(session, text);
 }
 
 /* One round: with the turn that was reserved for it. */

@@ -95,14 +95,11 @@ static enum tp_chore_outcome park(
 
 /* --- signs of life --- */
 
-/* Asks the guest, unless it is busy with something: then it lives. */
 static enum tp_chore_outcome ask(struct torpor_session *core)
 {
 	struct torpor_call call = {.timeout_ns = PING_WITHIN};
 	struct torpor_ping_report report;
 
-	if (tp_session_busy(core))
-		return TP_CHORE_UNTOLD;
 	struct torpor_error *err = torpor_session_ping(core, &call, &report);
 	enum torpor_errc code = err ? torpor_error_code(err) : TORPOR_E_INVALID;
 	torpor_error_free(err);
@@ -130,7 +127,9 @@ static enum tp_chore_outcome ping(
 	}
 	err = tp_live_use(service, live, TP_LIVE_IN(RUNNING), "ask", &call, &core);
 	if (!err) {
-		outcome = ask(core);
+		/* One that works for somebody isn't put back to its last park for being slow. */
+		if (!tp_live_is_busy(service, live))
+			outcome = ask(core);
 		tp_live_unuse(service, live);
 	}
 	torpor_error_free(err);

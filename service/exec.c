@@ -49,24 +49,22 @@ static struct env make_env(const json_t *of_session, const json_t *of_call)
 	return env;
 }
 
-/* Of a session whose handle may be used. */
-static struct torpor_error *run(struct tp_service *service, struct tp_live *live,
-	struct torpor_session *core, const struct tp_exec_spec *spec, const struct tp_call *call,
-	struct torpor_exec_result *result_out)
+/* What SPEC asks for, in the session's environment, which is put into *ENV. */
+static struct torpor_exec describe(struct tp_service *service, struct tp_live *live,
+	const struct torpor_session *core, const struct tp_exec_spec *spec, struct env *env)
 {
 	TP_ROW struct tp_session_row row = {0};
-	struct torpor_cancel cancel;
 
 	tp_live_copy_row(service, live, &row);
 	TP_JSON json_t *own = tp_row_json(row.env);
-	struct env env = make_env(own, spec->env);
+	*env = make_env(own, spec->env);
 	/* A guest without Torpor's helper takes no environment, so the defaults aren't forced on
 	 * it. */
 	bool wanted = core->record.helper || json_object_size(own) > 0 ||
 		      (spec->env && json_object_size(spec->env) > 0);
-	struct torpor_exec exec = {
+	return (struct torpor_exec){
 		.argv = spec->argv,
-		.env = wanted ? (const char *const *)env.list : NULL,
+		.env = wanted ? (const char *const *)env->list : NULL,
 		.cwd = spec->cwd,
 		.stdin_fd = spec->stdin_fd,
 		.has_stdin = spec->stdin_fd >= 0,
@@ -74,10 +72,6 @@ static struct torpor_error *run(struct tp_service *service, struct tp_live *live
 		.output = spec->output,
 		.output_data = spec->data,
 	};
-	struct torpor_call public = tp_call_public(call, &cancel);
-	struct torpor_error *err = torpor_session_exec(core, &exec, &public, result_out);
-	env_deinit(&env);
-	return err;
 }
 
 static void count(struct tp_service *service, struct tp_live *live, bool begins)
@@ -130,13 +124,21 @@ static struct torpor_error *exec_live(struct tp_service *service, const struct t
 	struct tp_live *live, const struct tp_exec_spec *spec, const struct tp_call *call,
 	struct torpor_exec_result *result_out)
 {
+	TP_CLEANUP(tp_session_command_free) struct tp_session_command *command = NULL;
 	struct torpor_session *core;
+	struct env env;
 
 	TP_TRY(get_core(service, actor, live, spec->wake, call, &core));
 	count(service, live, true);
-	struct torpor_error *err = run(service, live, core, spec, call, result_out);
-	count(service, live, false);
+	struct torpor_exec exec = describe(service, live, core, spec, &env);
+	struct torpor_error *err = tp_session_command_new(core, &exec, call, &command);
+	/* From here on it is followed beside whatever is done to the session. */
 	tp_live_unuse(service, live);
+	if (!err)
+		err = tp_session_command_follow(command, call, result_out);
+	command = tp_session_command_free(command);
+	env_deinit(&env);
+	count(service, live, false);
 	return err;
 }
 

@@ -474,6 +474,14 @@ void tp_live_unuse(struct tp_service *service, struct tp_live *live)
 	pthread_mutex_unlock(&service->lock);
 }
 
+bool tp_live_is_busy(struct tp_service *service, struct tp_live *live)
+{
+	pthread_mutex_lock(&service->lock);
+	bool busy = live->execs > 0 || (live->core && tp_session_busy(live->core));
+	pthread_mutex_unlock(&service->lock);
+	return busy;
+}
+
 void tp_live_touch(struct tp_service *service, struct tp_live *live)
 {
 	pthread_mutex_lock(&service->lock);

@@ -29,10 +29,12 @@ struct verdict {
 /* --- How it ended --- */
 
 /* Asks once more: it may be another guest by now than the one that was found deaf. */
-static bool is_silent(struct torpor_session *core)
+static bool is_silent(struct tp_service *service, struct tp_live *live)
 {
-	/* What holds the turn is a command of a guest that answers. */
-	if (tp_session_busy(core))
+	struct torpor_session *core = live->core;
+
+	/* It works for somebody: that is a sign of life. */
+	if (tp_live_is_busy(service, live))
 		return false;
 	struct torpor_error *err = torpor_session_ping(core, NULL, NULL);
 	enum torpor_errc code = err ? torpor_error_code(err) : TORPOR_E_INVALID;
@@ -42,7 +44,7 @@ static bool is_silent(struct torpor_session *core)
 }
 
 /* Why the guest of LIVE (held) has ended, or is to; NULL if all is well. The caller's to free. */
-static char *find_reason(struct tp_live *live, bool deaf)
+static char *find_reason(struct tp_service *service, struct tp_live *live, bool deaf)
 {
 	struct tp_call call = tp_call_within(PATIENCE_NS);
 	char *reason = NULL;
@@ -56,7 +58,7 @@ static char *find_reason(struct tp_live *live, bool deaf)
 		tp_error_log(err);
 		return reason ? reason : tp_strdup("the guest ended");
 	}
-	return deaf && is_silent(live->core) ? tp_strdup(DEAF) : NULL;
+	return deaf && is_silent(service, live) ? tp_strdup(DEAF) : NULL;
 }
 
 /* How often it was restored within the window; those are kept in INFO, with NOW_NS if ADD. */
@@ -130,7 +132,7 @@ static bool lose_held(struct tp_service *service, struct tp_live *live, bool dea
 	enum tp_state before = live->state;
 	TP_ROW struct tp_session_row row = {0};
 
-	char *cause = find_reason(live, deaf);
+	char *cause = find_reason(service, live, deaf);
 	if (!cause) {
 		tp_live_end(service, live, before);
 		return false;

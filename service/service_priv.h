@@ -19,7 +19,8 @@
  * marked so.
  *
  * Commands and signs of life don't own the session, only its guest's handle for a while
- * (tp_live_use): an operation that closes the handle waits for them (tp_live_detach).
+ * (tp_live_use): an operation that closes the handle waits for them (tp_live_detach). A command
+ * needs it only until it is made.
  */
 #ifndef TP_SERVICE_SERVICE_PRIV_H
 #define TP_SERVICE_SERVICE_PRIV_H
@@ -174,6 +175,12 @@ struct torpor_error *tp_live_use(struct tp_service *service, struct tp_live *liv
 	unsigned int states, const char *step, const struct tp_call *call,
 	struct torpor_session **core_out) TP_MUST_USE;
 void tp_live_unuse(struct tp_service *service, struct tp_live *live);
+
+/*
+ * By whoever uses or owns it: whether a command or an operation is under way in its guest, which
+ * may be too busy with that to give signs of life.
+ */
+bool tp_live_is_busy(struct tp_service *service, struct tp_live *live);
 
 /* Its tenant has asked for something: it isn't idle. */
 void tp_live_touch(struct tp_service *service, struct tp_live *live);

@@ -208,7 +208,10 @@ struct torpor_client_exec_result {
 	int status;
 };
 
-/* Runs a command and waits for it. No default bound. */
+/*
+ * Runs a command and waits for it, beside others in the same session if need be. No default bound.
+ * BUSY if the session is parked meanwhile: the command sleeps in it, and runs on unheard.
+ */
 struct torpor_error *torpor_client_exec(struct torpor_client *client, const char *id,
 	const struct torpor_client_exec *exec, const struct torpor_call *call,
 	struct torpor_client_exec_result *result_out);

@@ -16,9 +16,9 @@
  * Errors: torpor/error.h has the contract. Outputs come last and are untouched on failure.
  *
  * Threads: any thread may call any function. Calls on one session take turns; a call that finds
- * the session busy waits until its own deadline. One exception: park, checkpoint, fork, destroy
- * and close don't wait for a running exec but end its connection (the command itself goes on in
- * the guest).
+ * the session busy waits until its own deadline. Commands are no exception until they are begun;
+ * from then on they run beside each other and beside all other calls, none of which waits for them
+ * (torpor_session_exec).
  * Templates and sessions must be closed before their engine. Handles are not reference-counted:
  * nobody may use one while or after it is closed.
  *
@@ -334,7 +334,8 @@ struct torpor_error *torpor_session_fork(struct torpor_session *source,
 /*
  * Stops a running session's vCPUs, or lets those of a paused one go on, with the right clock and
  * fresh randomness. A paused session can be parked, checkpointed, forked, closed and destroyed;
- * once resumed it runs. A pause waits for a running exec 5 s at most, then it is BUSY. 30 s.
+ * once resumed it runs. A pause waits for another call, or a command through qemu-guest-agent, 5 s
+ * at most, then it is BUSY. 30 s.
  */
 struct torpor_error *torpor_session_pause(
 	struct torpor_session *session, const struct torpor_call *call);
@@ -370,8 +371,10 @@ struct torpor_exec {
 	const char *cwd;	 /* NULL: / */
 	int stdin_fd;		 /* read to its end when has_stdin; not taken */
 	bool has_stdin;
-	bool kill_on_cancel;	  /* SIGKILL when cancelled or timed out; else it is left running */
-	torpor_output_fn *output; /* called as output arrives, on the calling thread; may be NULL */
+	bool kill_on_cancel; /* SIGKILL when cancelled or timed out; else it is left running */
+	/* Called as output arrives, on the calling thread; may be NULL. May block: the command
+	 * waits then, and nobody else. */
+	torpor_output_fn *output;
 	void *output_data;
 };
 
@@ -380,7 +383,19 @@ struct torpor_exec_result {
 	int status;
 };
 
-/* Runs a command as root in the guest and waits for it. No default bound. */
+/*
+ * Runs a command as root in the guest and waits for it. No default bound. Up to 32 can run in a
+ * session at a time, each in a call of its own; one more is refused (LIMIT, "session-commands").
+ *
+ * A command is listened to for as long as the guest's process lasts. While that stands still (a
+ * checkpoint, a fork of it, a pause, a park that fails) so does the command; then both go on, with
+ * nothing lost. A park, destroy or close ends the call with BUSY. A command that was parked runs on
+ * once its session is resumed, and one whose guest is kept at once, with nobody to listen. QEMU if
+ * the guest ends by itself.
+ *
+ * Without Torpor's helper in the guest one command runs at a time, as a call that others wait for;
+ * but park, checkpoint, fork, destroy and close end the call as above.
+ */
 struct torpor_error *torpor_session_exec(struct torpor_session *session,
 	const struct torpor_exec *exec, const struct torpor_call *call,
 	struct torpor_exec_result *result_out);

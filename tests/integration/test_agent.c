@@ -4,12 +4,14 @@
  * says so; commands run through the agent.
  */
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "pool/session.h"
 #include "support.h"
 
 #define AGENT_ONLY "agent-only"
@@ -88,6 +90,42 @@ static void give_up_parks_beside_commands(struct torpor_session *session)
 	it_ok(err);
 }
 
+struct command {
+	struct torpor_session *session;
+	struct torpor_error *err;
+};
+
+static void *run_long(void *data)
+{
+	struct command *command = data;
+	const char *const argv[] = {"/bin/sleep", "1000", NULL};
+	struct torpor_exec_result result;
+
+	command->err = torpor_session_exec(
+		command->session, &(struct torpor_exec){.argv = argv}, NULL, &result);
+	return NULL;
+}
+
+/* A command through the agent has its session to itself; only what is urgent breaks it off. */
+static void check_one_at_a_time(struct torpor_session *session)
+{
+	struct command command = {.session = session};
+	pthread_t thread;
+
+	cr_assert_not(tp_session_busy(session));
+	cr_assert_eq(pthread_create(&thread, NULL, run_long, &command), 0);
+	while (!tp_session_busy(session))
+		sched_yield();
+	it_fails(torpor_session_pause(session, NULL), TORPOR_E_BUSY);
+	cr_assert(tp_session_busy(session));
+	it_ok(torpor_session_park(session, NULL, NULL));
+	pthread_join(thread, NULL);
+	cr_assert_eq(torpor_error_code(command.err), TORPOR_E_BUSY);
+	torpor_error_free(command.err);
+	cr_assert_not(tp_session_busy(session));
+	it_ok(torpor_session_resume(session, NULL, NULL));
+}
+
 Test(agent, a_guest_without_helper_lives_by_its_agent, .timeout = 300)
 {
 	struct torpor_template_info info;
@@ -119,6 +157,8 @@ Test(agent, a_guest_without_helper_lives_by_its_agent, .timeout = 300)
 	it_ok(torpor_session_resume(session, NULL, &report));
 	cr_assert_str_eq(it_run(session, "cat /kept"), "kept");
 	give_up_parks_beside_commands(session);
+
+	check_one_at_a_time(session);
 
 	/* Paused, and claimed from a warm guest: what the agent can do is done then, too. */
 	it_ok(torpor_session_pause(session, NULL));

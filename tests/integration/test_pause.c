@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Pause: the process stays and stands still, and all that can be done to a running one can be. */
 #include <errno.h>
-#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 
@@ -207,41 +206,4 @@ Test(pause, closing_a_paused_one_ends_it)
 
 	torpor_session_close(session);
 	cr_assert_eq(it_qemu_children(), 0);
-}
-
-/* --- Beside a long command --- */
-
-struct command {
-	struct torpor_session *session;
-	struct torpor_error *err;
-};
-
-static void *run_long(void *data)
-{
-	struct command *command = data;
-	const char *const argv[] = {"sleep", "1000", NULL};
-	struct torpor_exec_result result;
-
-	command->err = torpor_session_exec(
-		command->session, &(struct torpor_exec){.argv = argv}, NULL, &result);
-	return NULL;
-}
-
-Test(pause, a_command_keeps_the_session_busy_and_a_pause_does_not_break_it_off)
-{
-	struct command command = {.session = it_start(tmpl)};
-	pthread_t thread;
-
-	cr_assert_not(tp_session_busy(command.session));
-	cr_assert_eq(pthread_create(&thread, NULL, run_long, &command), 0);
-	while (!tp_session_busy(command.session))
-		sched_yield();
-	it_fails(torpor_session_pause(command.session, NULL), TORPOR_E_BUSY);
-	cr_assert(tp_session_busy(command.session));
-	it_ok(torpor_session_park(command.session, NULL, NULL));
-	pthread_join(thread, NULL);
-	cr_assert_eq(torpor_error_code(command.err), TORPOR_E_BUSY);
-	torpor_error_free(command.err);
-	cr_assert_not(tp_session_busy(command.session));
-	it_ok(torpor_session_destroy(command.session, NULL));
 }

@@ -76,6 +76,13 @@ static void look(struct actor *a)
 		fail("info", "state and process disagree");
 }
 
+/* A park cut its stream, or didn't wait for its start: it may have run, or run on. */
+static bool was_cut(const struct torpor_error *err)
+{
+	return err && (strstr(torpor_error_message(err), "the session was parked") ||
+			      strstr(torpor_error_message(err), "being parked"));
+}
+
 static void run(struct actor *a)
 {
 	static const char *const argv[] = {"sh", "-c", "echo x >> /log", NULL};
@@ -83,11 +90,48 @@ static void run(struct actor *a)
 	struct torpor_exec_result result;
 	struct torpor_error *err =
 		torpor_session_exec(a->subject->session, &exec, &patient, &result);
-	bool cut = err && strstr(torpor_error_message(err), "being parked");
+	bool cut = was_cut(err);
 
 	atomic_fetch_add(cut ? &a->subject->cut : &a->subject->done, cut || !err);
 	if (went_well(err, "exec") && (!result.exited || result.status != 0))
 		fail("exec", "the command failed");
+}
+
+#define LINES 400
+
+struct counted {
+	unsigned int lines, number;
+	bool wrong;
+};
+
+static void count(void *data, int stream, const void *bytes, size_t len)
+{
+	struct counted *c = data;
+
+	(void)stream;
+	for (const char *at = bytes; at < (const char *)bytes + len; at++) {
+		if (*at != '\n') {
+			c->number = c->number * 10 + (unsigned int)(*at - '0');
+			continue;
+		}
+		c->wrong |= c->number != ++c->lines;
+		c->number = 0;
+	}
+}
+
+/* One that takes its time: its lines come in order whatever happens, and all unless it was cut. */
+static void listen_to(struct actor *a)
+{
+	static const char *const argv[] = {
+		"sh", "-c", "i=0; while [ $i -lt 400 ]; do i=$((i + 1)); echo $i; done", NULL};
+	struct counted c = {0};
+	struct torpor_exec exec = {.argv = argv, .output = count, .output_data = &c};
+	struct torpor_exec_result result;
+	bool answered = went_well(
+		torpor_session_exec(a->subject->session, &exec, &patient, &result), "listen");
+
+	if (c.wrong || c.lines > LINES || (answered && c.lines != LINES))
+		fail("listen", "lines are missing");
 }
 
 static void ping(struct actor *a)
@@ -147,8 +191,8 @@ static void split(struct actor *a)
 
 static void *act(void *data)
 {
-	static void (*const acts[])(struct actor * a) = {
-		look, look, run, run, run, ping, park, resume, resume, checkpoint, hurry, split};
+	static void (*const acts[])(struct actor * a) = {look, look, run, run, run, listen_to, ping,
+		park, resume, resume, checkpoint, hurry, split};
 	struct actor *a = data;
 
 	for (int i = 0; i < ROUNDS; i++) {

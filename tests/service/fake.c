@@ -941,18 +941,40 @@ struct torpor_error *torpor_session_unpause(
 	return NULL;
 }
 
-struct torpor_error *torpor_session_exec(struct torpor_session *core,
-	const struct torpor_exec *exec, const struct torpor_call *call,
-	struct torpor_exec_result *result_out)
+struct tp_session_command {
+	struct torpor_exec exec;
+};
+
+struct torpor_error *tp_session_command_new(struct torpor_session *core,
+	const struct torpor_exec *exec, const struct tp_call *call,
+	struct tp_session_command **command_out)
 {
+	(void)call;
+	if (tp_session_state(core) != TORPOR_SESSION_RUNNING)
+		return tp_error(TORPOR_E_BUSY, "run", core->name, "it doesn't run");
+	struct tp_session_command *command = tp_calloc(1, sizeof(*command));
+	command->exec = *exec;
+	*command_out = command;
+	return NULL;
+}
+
+struct tp_session_command *tp_session_command_free(struct tp_session_command *command)
+{
+	free(command);
+	return NULL;
+}
+
+struct torpor_error *tp_session_command_follow(struct tp_session_command *command,
+	const struct tp_call *call, struct torpor_exec_result *result_out)
+{
+	const struct torpor_exec *exec = &command->exec;
+
 	(void)call;
 	/* Prints its environment: what it was given is what there is to check. */
 	for (const char *const *env = exec->env; exec->output && *env; env++) {
 		exec->output(exec->output_data, 1, *env, strlen(*env));
 		exec->output(exec->output_data, 1, "\n", 1);
 	}
-	if (tp_session_state(core) != TORPOR_SESSION_RUNNING)
-		return tp_error(TORPOR_E_BUSY, "run", core->name, "it doesn't run");
 	*result_out = (struct torpor_exec_result){.exited = true};
 	return NULL;
 }

@@ -753,3 +753,72 @@ Test(operations, a_deaf_guest_is_ended_and_one_that_is_well_is_left_alone)
 	cr_expect_str_eq(fake_recorded_state(id), "error");
 	cr_expect_eq(fake.guests, 0);
 }
+
+/* --- Beside a command --- */
+
+/* What is done while a command prints. */
+struct meanwhile {
+	const char *id;
+	void (*does)(const char *id);
+	bool done;
+};
+
+static void do_it(void *data, int stream, const void *bytes, size_t len)
+{
+	struct meanwhile *meanwhile = data;
+
+	(void)stream, (void)bytes, (void)len;
+	if (!meanwhile->done)
+		meanwhile->does(meanwhile->id);
+	meanwhile->done = true;
+}
+
+static void run_and(const char *id, void (*does)(const char *id))
+{
+	const char *argv[] = {"true", NULL};
+	struct meanwhile meanwhile = {.id = id, .does = does};
+	struct tp_exec_spec spec = {
+		.argv = argv, .stdin_fd = -1, .output = do_it, .data = &meanwhile};
+	struct torpor_exec_result result;
+
+	ok(tp_service_exec(service, &alice, id, &spec, &forever, &result));
+	cr_assert(meanwhile.done);
+}
+
+static void check_deafness(const char *id)
+{
+	tp_live_guest_lost(service, id, true);
+	cr_expect_str_eq(fake_recorded_state(id), "running");
+}
+
+Test(operations, a_guest_that_runs_a_command_is_not_deaf)
+{
+	TP_FREE char *id = fake_create(service, &alice, "s");
+
+	run_and(id, check_deafness);
+	tp_live_guest_lost(service, id, true);
+	cr_expect_str_eq(fake_recorded_state(id), "error");
+}
+
+static void park_and_resume(const char *id)
+{
+	must(park, id);
+	cr_expect_str_eq(fake_recorded_state(id), "parked");
+	must(resume, id);
+}
+
+static void destroy_it(const char *id)
+{
+	must(destroy, id);
+}
+
+/* None of them waits for it, however long its output takes. */
+Test(operations, a_command_holds_up_no_operation)
+{
+	TP_FREE char *id = fake_create(service, &alice, "s");
+
+	run_and(id, park_and_resume);
+	run_and(id, park_and_resume);
+	run_and(id, destroy_it);
+	cr_expect_eq(fake.guests + fake.handles + fake.places + fake.groups, 0);
+}
