@@ -93,7 +93,7 @@ static void check_others(const char *id)
 
 	for (unsigned int i = 0; i < TP_ARRAY_LEN(others); i++) {
 		others[i] = (struct other){.id = id, .number = 100 + i};
-		pthread_create(&others[i].thread, NULL, run_other, &others[i]);
+		cr_assert_eq(pthread_create(&others[i].thread, NULL, run_other, &others[i]), 0);
 	}
 	for (unsigned int i = 0; i < TP_ARRAY_LEN(others); i++)
 		pthread_join(others[i].thread, NULL);
