@@ -296,7 +296,7 @@ Test(reboot, a_guest_that_resets_while_it_is_parked_from_elsewhere)
 	for (int i = 0; i < 4; i++) {
 		struct torpor_session *session = it_start(tmpl);
 		struct torpor_call call = {.timeout_ns = LONG_NS};
-		it_run(session, "(reboot -f) >/dev/null 2>&1 &");
+		run_to_its_end(session, "(reboot -f) >/dev/null 2>&1 &");
 		struct torpor_error *err = torpor_session_park(session, &call, NULL);
 		if (err) {
 			cr_assert_eq(torpor_error_code(err), TORPOR_E_QEMU, "%s",
