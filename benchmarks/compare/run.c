@@ -10,6 +10,7 @@
 
 #define PEERS_MAX	32
 #define FAILURES_IN_A_ROW 3
+#define ENOUGH		  7 /* samples of a slow peer */
 #define MEMORY_EVERY	8 /* rounds, there is one more that looks at memory, and doesn't count */
 #define OPERATION_S	300
 
@@ -37,7 +38,8 @@ struct run {
 	const struct tp_call *call;
 	const struct cmp_cell *cell;
 	unsigned int round;	/* all of them, so that each has a number of its own */
-	unsigned int counted;	/* rounds before this one that count */
+	unsigned int rounds;	/* that count, in all */
+	unsigned int counted;	/* of these, before this one */
 	bool looks_at_memory;	/* all the time, which costs: this round's times don't count */
 	struct seat seats[PEERS_MAX];
 	size_t n_seats;
@@ -243,11 +245,19 @@ static struct torpor_error *cycle(struct run *run, struct seat *seat)
 	return NULL;
 }
 
+/* The slow sit rounds out, as long as enough are left for a median. */
+static unsigned int run_every(const struct run *run, const struct cmp_peer_ops *ops)
+{
+	unsigned int most = TP_MAX(run->rounds / ENOUGH, 1u);
+
+	return TP_MIN(TP_MAX(ops->slow, 1u), most);
+}
+
 static struct torpor_error *take_turn(struct run *run, struct seat *seat)
 {
 	unsigned int times = run->looks_at_memory ? 1 : TP_MAX(seat->ops->often, 1u);
 
-	if (run->counted % TP_MAX(seat->ops->slow, 1u) != 0)
+	if (run->counted % run_every(run, seat->ops) != 0)
 		return NULL;
 	for (unsigned int i = 0; i < times && seat->failed_in_a_row < FAILURES_IN_A_ROW; i++)
 		TP_TRY(cycle(run, seat));
@@ -267,13 +277,13 @@ static struct torpor_error *one_round(struct run *run, bool looks_at_memory)
 	return NULL;
 }
 
-static struct torpor_error *each_round(struct run *run, unsigned int rounds)
+static struct torpor_error *each_round(struct run *run)
 {
-	for (run->counted = 0; run->counted < rounds; run->counted++) {
+	for (run->counted = 0; run->counted < run->rounds; run->counted++) {
 		bench_say("%llu MiB, %llu MiB written: round %u of %u",
 			(unsigned long long)(run->cell->ram_bytes / TP_MIB),
 			(unsigned long long)(run->cell->payload_bytes / TP_MIB), run->counted + 1,
-			rounds);
+			run->rounds);
 		if (run->counted % MEMORY_EVERY == 0)
 			TP_TRY(one_round(run, true));
 		TP_TRY(one_round(run, false));
@@ -312,13 +322,17 @@ static void seat_all(struct run *run, const struct cmp_peer_ops *const *peers, b
 static struct torpor_error *run_cell(
 	const struct cmp_plan *plan, const struct tp_call *call, size_t number)
 {
-	struct run run = {.plan = plan, .call = call, .cell = &cells[number]};
+	struct run run = {
+		.plan = plan,
+		.call = call,
+		.cell = &cells[number],
+		.rounds = number == 0 ? plan->rounds : plan->more_rounds,
+	};
 
 	seat_all(&run, cmp_torpor_peers, number == 0);
 	seat_all(&run, cmp_qemu_peers, number == 0);
 	seat_all(&run, cmp_libvirt_peers, number == 0);
-	struct torpor_error *err =
-		each_round(&run, number == 0 ? plan->rounds : plan->more_rounds);
+	struct torpor_error *err = each_round(&run);
 	for (size_t i = 0; i < run.n_seats; i++)
 		leave(&run.seats[i]);
 	return err;

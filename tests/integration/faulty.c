@@ -9,7 +9,7 @@
  * has achieved it prints, a line each:
  *
  *   base DEV INODE     a template is in use
- *   pid PID            a guest runs
+ *   pid PID            a guest runs, or a shell waits
  *   parked NAME        that park was acknowledged
  *   template NAME      that template was
  *   handover JSON      what a later engine may adopt
@@ -258,6 +258,7 @@ static void do_stock(struct torpor_engine *engine)
 	tell_handover(start_counting(tmpl, "s1"));
 	must(torpor_template_prepare_warm(tmpl, 1, NULL));
 	must(torpor_template_prepare(tmpl, 1, NULL));
+	printf("pid %d\n", tp_guest_pid(tmpl->shells.first->guest));
 }
 
 static void do_paused(struct torpor_engine *engine)
