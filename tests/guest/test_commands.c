@@ -168,7 +168,8 @@ static void end(struct follower *f, int32_t value)
 static void check_text(const struct tp_buf *printed, const char *text)
 {
 	cr_assert_eq(printed->len, strlen(text), "%.*s", (int)printed->len, printed->data);
-	cr_assert_eq(memcmp(printed->data, text, printed->len), 0);
+	/* Nothing printed is no memory at all. */
+	cr_assert(printed->len == 0 || memcmp(printed->data, text, printed->len) == 0);
 }
 
 /* --- the connection --- */
