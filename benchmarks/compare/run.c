@@ -30,7 +30,8 @@ struct seat {
 	const struct cmp_peer_ops *ops;
 	struct cmp_guest *guest; /* put aside between its turns; NULL: it takes no further part */
 	unsigned int failed_in_a_row;
-	uint64_t memory_before; /* of the machine, when nothing of this guest was there yet */
+	uint64_t kept_bytes;	/* what stays of the guest, and all it needs, when it is put aside */
+	uint64_t used_aside;	/* the machine's memory before this cycle, all guests put aside */
 };
 
 struct run {
@@ -116,13 +117,22 @@ static uint64_t above(uint64_t value, uint64_t before)
 	return value > before ? value - before : 0;
 }
 
+/*
+ * What is the guest's own of USED: others that are put aside hold memory as well, so only what
+ * came since the cycle began can be its own, and what it had before.
+ */
+static uint64_t grown(const struct seat *seat, uint64_t used)
+{
+	return above(used + seat->kept_bytes, seat->used_aside);
+}
+
 static void put_meter(json_t *line, const struct seat *seat, const struct meter *meter)
 {
 	if (seat->ops->does_more)
 		return;
 	put(line, "cpu_ns", meter->busy_ns);
 	if (meter->with_peak)
-		put(line, "peak_bytes", above(meter->peak_bytes, seat->memory_before));
+		put(line, "peak_bytes", grown(seat, meter->peak_bytes));
 }
 
 /* Takes ERR. Returns it if the run must end. */
@@ -165,7 +175,7 @@ static struct torpor_error *save(struct run *run, struct seat *seat, bool *saved
 			put_meter(line, seat, &meter);
 			if (!seat->ops->does_more)
 				put(line, "remaining_bytes",
-					above(cmp_memory_used(), seat->memory_before));
+					grown(seat, cmp_memory_used()));
 		}
 		write_line(run, line);
 	}
@@ -212,13 +222,14 @@ static struct torpor_error *take_seat(struct run *run, struct seat *seat)
 	struct tp_call call = tp_call_bounded(run->call, OPERATION_S * TP_NSEC_PER_SEC);
 	struct cmp_save ignored;
 
-	seat->memory_before = cmp_memory_used();
+	uint64_t used = cmp_memory_used();
 	struct torpor_error *err = seat->ops->start(
 		seat->ops, &run->plan->places, run->cell, &call, &seat->guest);
 	if (!err)
 		err = bench_quiet(cmp_bench, run->plan->quiet_ms);
 	if (!err)
 		err = seat->ops->save(seat->guest, &call, &ignored);
+	seat->kept_bytes = above(cmp_memory_used(), used);
 	if (err) {
 		struct meter none = {0};
 		write_line(run, sample_line(run, seat, restore_op(seat), &none, err));
@@ -235,6 +246,7 @@ static struct torpor_error *cycle(struct run *run, struct seat *seat)
 		TP_TRY(take_seat(run, seat));
 	if (!seat->guest)
 		return NULL;
+	seat->used_aside = cmp_memory_used();
 	TP_TRY(restore(run, seat, &done));
 	if (done) {
 		TP_TRY(bench_quiet(cmp_bench, run->plan->quiet_ms));
