@@ -20,6 +20,7 @@ enum group {
 	CHECKPOINT,
 	FORK,
 	SCALE,
+	DENSITY,
 	/* Through torpord. */
 	DAEMON_CLAIM,
 	DAEMON_SLEEP,
@@ -40,16 +41,18 @@ const struct bench_scenario_name bench_scenario_names[] = {
 	{"fork_8", "eight from one image, beside eight resumes"},
 	{"image_idle", "bytes of an idle guest's image"},
 	{"scale_ram", "park and resume at 128 MiB, 1 GiB, 4 GiB, by both scans"},
+	{"density", "memory of 1 to 100 clones, of guests that booted, and of one process"},
 	{"daemon_claim", "claims of warm guests through torpord, quiet and while it refills"},
 	{"daemon_sleep", "park and resume through torpord, beside the core's own"},
-	{"daemon_density", "memory of 100 guests, beside guests that booted by themselves"},
-	{"daemon_records", "lists, claims and restarts with 10,000 parked sessions"},
+	{"daemon_density", "memory of 100 guests"},
+	{"daemon_records", "lists, claims, resumes, restarts with up to 100,000 parked sessions"},
 	{"daemon_cycles", "parks and resumes by four clients for a minute"},
 	{0},
 };
 
 static const enum group group_of[] = {CLAIM, CLAIM, IDLE, IDLE, DIRTY, DIRTY, CHECKPOINT, FORK,
-	IDLE, SCALE, DAEMON_CLAIM, DAEMON_SLEEP, DAEMON_DENSITY, DAEMON_RECORDS, DAEMON_CYCLES};
+	IDLE, SCALE, DENSITY, DAEMON_CLAIM, DAEMON_SLEEP, DAEMON_DENSITY, DAEMON_RECORDS,
+	DAEMON_CYCLES};
 static_assert(TP_ARRAY_LEN(group_of) + 1 == TP_ARRAY_LEN(bench_scenario_names), "one for each");
 
 static const struct {
@@ -62,6 +65,7 @@ static const struct {
 	[CHECKPOINT] = {"checkpoint_idle", bench_run_checkpoint},
 	[FORK] = {"fork_8", bench_run_fork},
 	[SCALE] = {"scale_ram", bench_run_scale},
+	[DENSITY] = {"density", bench_run_density},
 	[DAEMON_CLAIM] = {"daemon_claim", bench_run_daemon_claim},
 	[DAEMON_SLEEP] = {"daemon_sleep", bench_run_daemon_sleep},
 	[DAEMON_DENSITY] = {"daemon_density", bench_run_daemon_density},

@@ -104,6 +104,9 @@ void bench_batch_end(struct bench_batch *batch);
 
 __attribute__((format(printf, 1, 2))) void bench_say(const char *fmt, ...);
 
+/* How many of what a scenario has FULL of otherwise, if it is to be quick. */
+unsigned int bench_scaled(const struct bench *b, unsigned int full);
+
 /* A name that no other session has; the caller's to free. */
 char *bench_name(struct bench *b) TP_MUST_USE;
 
@@ -158,7 +161,7 @@ struct bench_floor_park {
 struct torpor_error *bench_floor_park(struct bench *b, struct torpor_session *session, bool pages,
 	struct bench_floor_park *floor_out) TP_MUST_USE;
 
-/* --- scenarios.c, scale.c --- */
+/* --- scenarios.c, scale.c, density.c --- */
 
 struct torpor_error *bench_run_claim(struct bench *b) TP_MUST_USE;
 struct torpor_error *bench_run_idle(struct bench *b) TP_MUST_USE;
@@ -166,6 +169,7 @@ struct torpor_error *bench_run_dirty(struct bench *b) TP_MUST_USE;
 struct torpor_error *bench_run_checkpoint(struct bench *b) TP_MUST_USE;
 struct torpor_error *bench_run_fork(struct bench *b) TP_MUST_USE;
 struct torpor_error *bench_run_scale(struct bench *b) TP_MUST_USE;
+struct torpor_error *bench_run_density(struct bench *b) TP_MUST_USE;
 
 /* Builds the template NAME of the same guest with another size of memory, unless it is there. */
 struct torpor_error *bench_template_of_size(

@@ -11,6 +11,8 @@
 #include "benchmarks/bench_priv.h"
 #include "benchmarks/payload.h"
 
+#define QUICK_DIVISOR 20
+
 void bench_say(const char *fmt, ...)
 {
 	va_list ap;
@@ -20,6 +22,11 @@ void bench_say(const char *fmt, ...)
 	vfprintf(stderr, fmt, ap);
 	va_end(ap);
 	fputc('\n', stderr);
+}
+
+unsigned int bench_scaled(const struct bench *b, unsigned int full)
+{
+	return b->options->quick ? TP_MAX(full / QUICK_DIVISOR, 2u) : full;
 }
 
 char *bench_name(struct bench *b)

@@ -69,6 +69,7 @@ size_t report_flags(const struct report *r, struct report_flag flags[REPORT_FLAG
 	struct list list = {.flags = flags};
 
 	raise_all(&list, r->context);
-	raise_all(&list, r->bench_context);
+	raise_all(&list, r->bench.context);
+	raise_all(&list, r->daemon.context);
 	return list.n;
 }

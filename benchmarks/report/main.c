@@ -63,9 +63,11 @@ static struct torpor_error *read_all(struct report *r, const char *dir)
 {
 	TP_FREE char *samples = tp_asprintf("%s/samples.jsonl", dir);
 	TP_FREE char *bench = tp_asprintf("%s/torpor.jsonl", dir);
+	TP_FREE char *daemon = tp_asprintf("%s/daemon.jsonl", dir);
 
 	TP_TRY(report_read_samples(r, samples));
-	TP_TRY(report_read_bench(r, bench));
+	TP_TRY(report_read_bench(&r->bench, bench));
+	TP_TRY(report_read_bench(&r->daemon, daemon));
 	return report_read_published(r, PUBLISHED_JSON);
 }
 
@@ -84,8 +86,9 @@ int main(int argc, char **argv)
 {
 	if (argc != 2 || argv[1][0] == '-') {
 		fputs("usage: bench-report DIR\n\n"
-		      "Reads DIR/samples.jsonl and, if it is there, DIR/torpor.jsonl; writes\n"
-		      "DIR/table.md and pictures (SVG) beside it. benchmarks/README.md says how\n"
+		      "Reads DIR/samples.jsonl and, where they are there, DIR/torpor.jsonl and\n"
+		      "DIR/daemon.jsonl; writes DIR/table.md and pictures (SVG) beside it. "
+		      "benchmarks/README.md says how\n"
 		      "to read them.\n",
 			stderr);
 		return 2;

@@ -240,8 +240,10 @@ static struct torpor_error *take_fact(json_t *context, const json_t *line, const
 	return NULL;
 }
 
-static struct torpor_error *take_line(struct report *r, const json_t *line, const char *where)
+static struct torpor_error *take_line(void *data, const json_t *line, const char *where)
 {
+	struct report *r = data;
+
 	if (json_object_get(line, "context"))
 		return take_fact(r->context, line, where);
 	if (json_object_get(line, "round"))
@@ -255,31 +257,32 @@ static struct torpor_error *take_line(struct report *r, const json_t *line, cons
 /* --- torpor bench --- */
 
 /* The keys that the verdicts look at are numbers or null. A slope may be below 0. */
-static struct torpor_error *take_bench_line(struct report *r, const json_t *line, const char *where)
+static struct torpor_error *take_bench_line(void *data, const json_t *line, const char *where)
 {
+	struct report_bench *bench = data;
 	static const char *const figures[] = {"p50", "p99", "value_p50"};
 	const char *name;
 	uint64_t n;
 	double ignored;
 
 	if (json_object_get(line, "context"))
-		return take_fact(r->bench_context, line, where);
+		return take_fact(bench->context, line, where);
 	TP_TRY(get_text(line, where, "name", &name));
 	TP_TRY(get_count(line, where, "n", UINT_MAX, &n));
 	for (size_t i = 0; i < TP_ARRAY_LEN(figures); i++)
 		TP_TRY(get_number(line, where, figures[i], &ignored));
-	if (json_object_get(r->bench, name))
+	if (json_object_get(bench->lines, name))
 		return refuse(where, name, "was there before");
-	json_object_set(r->bench, name, (json_t *)line);
+	json_object_set(bench->lines, name, (json_t *)line);
 	return NULL;
 }
 
 /* --- files --- */
 
-typedef struct torpor_error *take_fn(struct report *r, const json_t *line, const char *where);
+typedef struct torpor_error *take_fn(void *data, const json_t *line, const char *where);
 
 static struct torpor_error *parse_line(
-	struct report *r, const char *text, size_t len, const char *where, take_fn *take)
+	void *data, const char *text, size_t len, const char *where, take_fn *take)
 {
 	json_error_t why;
 	json_t *line = json_loadb(text, len, JSON_REJECT_DUPLICATES, &why);
@@ -287,13 +290,13 @@ static struct torpor_error *parse_line(
 	if (!line)
 		return tp_error(TORPOR_E_CORRUPT, "read", where, "it is no JSON: %s", why.text);
 	struct torpor_error *err =
-		json_is_object(line) ? take(r, line, where)
+		json_is_object(line) ? take(data, line, where)
 				     : tp_error(TORPOR_E_CORRUPT, "read", where, "it is no object");
 	json_decref(line);
 	return err;
 }
 
-static struct torpor_error *each_line(struct report *r, const char *path, take_fn *take)
+static struct torpor_error *each_line(void *data, const char *path, take_fn *take)
 {
 	TP_FREE char *text = NULL;
 	size_t len, number = 0;
@@ -304,7 +307,7 @@ static struct torpor_error *each_line(struct report *r, const char *path, take_f
 		if (!end)
 			end = text + len;
 		TP_FREE char *where = tp_asprintf("%s:%zu", path, ++number);
-		TP_TRY(parse_line(r, at, (size_t)(end - at), where, take));
+		TP_TRY(parse_line(data, at, (size_t)(end - at), where, take));
 	}
 	return NULL;
 }
@@ -318,17 +321,20 @@ struct torpor_error *report_read_samples(struct report *r, const char *path)
 	return NULL;
 }
 
-struct torpor_error *report_read_bench(struct report *r, const char *path)
+static void bench_deinit(struct report_bench *bench)
 {
-	r->bench_context = json_object();
-	r->bench = json_object();
-	struct torpor_error *err = each_line(r, path, take_bench_line);
+	json_decref(bench->context);
+	json_decref(bench->lines);
+	*bench = (struct report_bench){0};
+}
+
+struct torpor_error *report_read_bench(struct report_bench *bench, const char *path)
+{
+	*bench = (struct report_bench){json_object(), json_object()};
+	struct torpor_error *err = each_line(bench, path, take_bench_line);
 	if (err && torpor_error_errno(err) == ENOENT) {
 		torpor_error_free(err);
-		json_decref(r->bench_context);
-		json_decref(r->bench);
-		r->bench_context = NULL;
-		r->bench = NULL;
+		bench_deinit(bench);
 		return NULL;
 	}
 	return err;
@@ -376,8 +382,8 @@ void report_deinit(struct report *r)
 	free(r->peers);
 	free(r->samples);
 	json_decref(r->context);
-	json_decref(r->bench_context);
-	json_decref(r->bench);
+	bench_deinit(&r->bench);
+	bench_deinit(&r->daemon);
 	json_decref(r->published);
 	*r = (struct report){0};
 }

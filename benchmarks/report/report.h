@@ -77,15 +77,21 @@ struct report_sample {
 	double values[REPORT_FIGURES];
 };
 
+/* What `torpor bench` printed; both NULL: it wasn't run. */
+struct report_bench {
+	json_t *context; /* facts by name */
+	json_t *lines;	 /* figures and verdicts by name */
+};
+
 struct report {
 	json_t *context; /* facts of the run by name */
 	struct report_peer *peers;
 	size_t n_peers;
 	struct report_sample *samples; /* in the order of the file */
 	size_t n_samples;
-	json_t *bench_context; /* the same of `torpor bench`; NULL: it wasn't run */
-	json_t *bench;	       /* its lines by name */
-	json_t *published;     /* array of objects of strings, but "value"; NULL: none were read */
+	struct report_bench bench;  /* of `torpor bench` */
+	struct report_bench daemon; /* of `torpor bench --daemon` */
+	json_t *published; /* array of objects of strings, but "value"; NULL: none were read */
 };
 
 /* --- read.c: each line is taken or refused, with file and line (CORRUPT) --- */
@@ -93,7 +99,7 @@ struct report {
 /* What the harness wrote. INVALID if there isn't a single sample. */
 struct torpor_error *report_read_samples(struct report *r, const char *path) TP_MUST_USE;
 /* What `torpor bench` printed. A file that isn't there is fine. */
-struct torpor_error *report_read_bench(struct report *r, const char *path) TP_MUST_USE;
+struct torpor_error *report_read_bench(struct report_bench *bench, const char *path) TP_MUST_USE;
 /* Figures of others. */
 struct torpor_error *report_read_published(struct report *r, const char *path) TP_MUST_USE;
 void report_deinit(struct report *r);
@@ -199,6 +205,11 @@ size_t report_flags(const struct report *r, struct report_flag flags[REPORT_FLAG
 struct report_picture;
 /* DRAWN: for each of report_pictures whether it is there. */
 void report_write_table(const struct report *r, const bool *drawn, FILE *out);
+
+/* --- crowds.c --- */
+
+/* The tables of what `torpor bench` alone measures: many guests, many parked sessions. */
+void report_write_crowds(const struct report *r, FILE *out);
 
 /* --- pictures.c --- */
 

@@ -496,6 +496,7 @@ void report_write_table(const struct report *r, const bool *drawn, FILE *out)
 	put_reading(out);
 	put_pictures(drawn, out);
 	put_cells(r, out);
+	report_write_crowds(r, out);
 	put_errors(r, out);
 	put_absent(r, out);
 	put_published(r, out);

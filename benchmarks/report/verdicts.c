@@ -87,6 +87,15 @@ static const struct target targets[] = {
 	{.name = "torpor bench: park dirty until taken, against the floor",
 		.limit = 1.5,
 		.ratio_line = "ratio_park_dirty"},
+	{.name = "torpor bench: resume idle, 4 GiB of RAM against 128 MiB",
+		.limit = 1.2,
+		.ratio_line = "ratio_scale_resume_pagemap_scan"},
+	{.name = "torpor bench: park idle until taken, 4 GiB of RAM against 128 MiB",
+		.limit = 1.2,
+		.ratio_line = "ratio_scale_park_pagemap_scan"},
+	{.name = "torpor bench: a fork of 8, against eight resumes on as many cores as there are",
+		.limit = 2,
+		.ratio_line = "ratio_fork_8"},
 	{.name = "torpor bench: resume idle until running: p99 over p50",
 		.limit = 2,
 		.tail_line = "resume_idle.running"},
@@ -219,7 +228,7 @@ static void judge_line(
 	const struct report *r, const struct target *target, struct report_judgement *out)
 {
 	const char *name = target->ratio_line ? target->ratio_line : target->tail_line;
-	const json_t *line = json_object_get(r->bench, name);
+	const json_t *line = json_object_get(r->bench.lines, name);
 	double value = target->ratio_line ? number_of(line, "value_p50")
 					  : number_of(line, "p99") / number_of(line, "p50");
 

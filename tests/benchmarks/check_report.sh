@@ -55,6 +55,10 @@ has table.md '| crosvm | crosvm suspend and resume | it needs /dev/kvm \| which 
 has table.md '## 1 GiB of RAM, idle'
 has table.md '## 256 MiB of RAM, 20 MiB written'
 has table.md '| torpor bench: resume idle, against the floor | ratio_resume_idle | 1.20 | 100 | 0 | at most 1.3 | met |'
+has table.md '| 10 clones, running | 23.00 MiB | 230.00 MiB | 246.00 MiB | 3.91 MiB | 260.00 MiB |'
+has table.md '| 10 clones, paused | 23.00 MiB | – | – | – | – |'
+has table.md '| left alone for a while | 23.00 MiB | 1.00 MiB | – | 4.50 MiB | – | – | – |'
+has table.md '| 100001 | 40.00 ms | – | – | – | – | 30.00 ms | – | 16.0 KiB | – |'
 has table.md 'https://github.com/kvcache-ai/AgentENV/issues/125'
 # Rows have as many cells as the heads above them.
 awk -F'|' '/\\\|/ { next } /^\|/ { if (last && NF != last) exit 1; last = NF; next } { last = 0 }' \
@@ -62,12 +66,15 @@ awk -F'|' '/\\\|/ { next } /^\|/ { if (last && NF != last) exit 1; last = NF; ne
 
 # --- less of a run: what was drawn before goes ---
 
-rm "$dir/torpor.jsonl"
+rm "$dir/torpor.jsonl" "$dir/daemon.jsonl"
 grep -vE '"ram":1073741824|"payload":20971520' "$run/samples.jsonl" >"$dir/samples.jsonl"
 "$report" "$dir" || fail "a run without torpor bench is refused"
 for picture in by-payload by-ram; do
   [ ! -e "$dir/$picture.svg" ] || fail "$picture.svg is drawn of one column"
   ! grep -qF "$picture.svg" "$dir/table.md" || fail "the table shows $picture.svg"
+done
+for heading in 'Many guests at once' 'own process' 'Many parked sessions'; do
+  ! grep -qF "$heading" "$dir/table.md" || fail "the table has \"$heading\", of nothing"
 done
 has table.md '| torpor bench: resume idle, against the floor | ratio_resume_idle | – | 0 | 0 | at most 1.3 | not measured (0 of the 7 needed) |'
 

@@ -69,9 +69,8 @@ void sample_lines(unsigned int first, unsigned int last, const char *peer, const
 		sample_line(round, peer, op, text);
 }
 
-typedef struct torpor_error *read_fn(struct report *r, const char *path);
-
-static struct torpor_error *read_as(read_fn *read, struct report *r)
+/* The caller unlinks and frees *PATH_OUT. */
+static void write_lines(char **path_out)
 {
 	char path[] = "/tmp/torpor-lines-XXXXXX";
 	int fd = mkstemp(path);
@@ -81,19 +80,27 @@ static struct torpor_error *read_as(read_fn *read, struct report *r)
 	close(fd);
 	tp_buf_deinit(&lines);
 	lines = (struct tp_buf){0};
-	struct torpor_error *err = read(r, path);
-	unlink(path);
-	return err;
+	*path_out = tp_strdup(path);
 }
 
 struct torpor_error *read_lines(struct report *r)
 {
-	return read_as(report_read_samples, r);
+	TP_FREE char *path = NULL;
+
+	write_lines(&path);
+	struct torpor_error *err = report_read_samples(r, path);
+	unlink(path);
+	return err;
 }
 
 struct torpor_error *read_bench_lines(struct report *r)
 {
-	return read_as(report_read_bench, r);
+	TP_FREE char *path = NULL;
+
+	write_lines(&path);
+	struct torpor_error *err = report_read_bench(&r->bench, path);
+	unlink(path);
+	return err;
 }
 
 static void must(struct torpor_error *err)

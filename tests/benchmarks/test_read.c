@@ -210,14 +210,14 @@ Test(read, torpor_bench_is_read_if_it_was_run)
 	line("{\"name\":\"scale_ram.slope\",\"unit\":\"ns\",\"n\":3,\"value_p50\":-4}");
 	line("{\"name\":\"fork_8\",\"n\":0,\"failures\":3}");
 	must_read_bench(&r);
-	cr_assert(json_is_true(json_object_get(r.bench_context, "quick")));
-	cr_assert_eq(json_object_size(r.bench), 4);
+	cr_assert(json_is_true(json_object_get(r.bench.context, "quick")));
+	cr_assert_eq(json_object_size(r.bench.lines), 4);
 
 	REPORT_SCOPE struct report without = {0};
 	TP_ERROR struct torpor_error *err =
-		report_read_bench(&without, "/nonexistent/torpor.jsonl");
+		report_read_bench(&without.bench, "/nonexistent/torpor.jsonl");
 	cr_assert_null(err);
-	cr_assert_null(without.bench);
+	cr_assert_null(without.bench.lines);
 }
 
 ParameterizedTestParameters(read, odd_bench_lines_are_refused)

@@ -49,6 +49,10 @@ for name in fill_base spawn_shell claim_clone.{running,ready,agent} \
   grep -qE "^\{\"name\":\"$name\",$time" "$out" || fail "no sound line for $name"
 done
 grep -qE '^\{"name":"image_idle","unit":"bytes","n":1,' "$out" || fail "no image size"
+for name in process_{claimed,idle}.{private,guest_ram,heap,program,page_tables} \
+  clones_{1,2}_{running,paused}.{private_sum,proportional_sum} booted_1_running.private_sum; do
+  grep -qE "^\{\"name\":\"$name\",\"unit\":\"bytes\",\"n\":1," "$out" || fail "no sound line for $name"
+done
 for name in ratio_{park_idle,resume_idle,resume_dirty}; do
   grep -qE "^\{\"name\":\"$name\",$verdict\":[0-9.]+,\"met\":(true|false)}$" "$out" ||
     fail "no verdict $name"
