@@ -27,7 +27,8 @@
 
 /*
  * Blocks that don't wake the workers yet: while they are put a guest stands still, and a worker
- * that starts costs it more time than starting early saves. A large image has them awake soon.
+ * that starts costs it more time than starting early saves. A large image has them awake soon, but
+ * for one (tp_group_hold_back), whose processor is the copying thread's.
  */
 #define QUIET_BLOCKS 16
 
@@ -211,6 +212,7 @@ struct torpor_error *tp_image_writer_new(const struct tp_image_writer_options *o
 	w->options.name = w->name;
 	w->fd = -1;
 	w->group = group;
+	tp_group_hold_back(&w->group);
 	pthread_mutex_init(&w->lock, NULL);
 	w->end = &w->first;
 	TP_TRY(fill_identity(w));

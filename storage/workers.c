@@ -42,12 +42,20 @@ static unsigned int usable_processors(void)
 	return (unsigned int)TP_MAX(CPU_COUNT(&set), 1);
 }
 
-/* Takes the first queued job, or the first of GROUP, off the queue. Needs the lock. */
+static bool has_enough(const struct tp_group *group)
+{
+	return group->most > 0 && group->busy >= group->most;
+}
+
+/*
+ * Takes the first queued job of a group that may have another thread, or the first of GROUP, off
+ * the queue. Needs the lock.
+ */
 static struct tp_job *take_job(struct tp_workers *workers, const struct tp_group *group)
 {
 	for (struct tp_job **at = &workers->first; *at; at = &(*at)->next) {
 		struct tp_job *job = *at;
-		if (group && job->group != group)
+		if (group ? job->group != group : has_enough(job->group))
 			continue;
 		*at = job->next;
 		if (workers->end == &job->next)
@@ -74,6 +82,15 @@ static void run_job(struct tp_workers *workers, struct tp_job *job)
 	}
 }
 
+/* The same, as one of the threads that may be held back. The group is there until the lock is
+ * released. */
+static void run_job_of(struct tp_workers *workers, struct tp_job *job, struct tp_group *group)
+{
+	group->busy++;
+	run_job(workers, job);
+	group->busy--;
+}
+
 static void *worker(void *arg)
 {
 	struct tp_workers *workers = arg;
@@ -83,8 +100,8 @@ static void *worker(void *arg)
 	for (;;) {
 		struct tp_job *job = take_job(workers, NULL);
 		if (job)
-			run_job(workers, job);
-		else if (workers->ending)
+			run_job_of(workers, job, job->group);
+		else if (workers->ending && !workers->first)
 			break;
 		else
 			pthread_cond_wait(&workers->submitted, &workers->lock);
@@ -207,9 +224,23 @@ void tp_group_submit(struct tp_group *group, struct tp_job *job)
 	pthread_cond_signal(&group->workers->submitted);
 }
 
+void tp_group_hold_back(struct tp_group *group)
+{
+	struct tp_workers *workers = group->workers;
+
+	pthread_mutex_lock(&workers->lock);
+	group->most = TP_MAX(workers->count - 1, 1u);
+	pthread_mutex_unlock(&workers->lock);
+}
+
 void tp_group_wake(struct tp_group *group)
 {
-	pthread_cond_broadcast(&group->workers->submitted);
+	struct tp_workers *workers = group->workers;
+
+	pthread_mutex_lock(&workers->lock);
+	group->most = 0;
+	pthread_mutex_unlock(&workers->lock);
+	pthread_cond_broadcast(&workers->submitted);
 }
 
 bool tp_group_help(struct tp_group *group)

@@ -38,6 +38,8 @@ struct tp_group {
 	atomic_bool cancelled; /* for jobs to look at: the result isn't wanted any more */
 	/* By the pool's lock. */
 	size_t pending;	   /* jobs submitted and not finished */
+	unsigned int busy; /* threads at its jobs */
+	unsigned int most; /* of them, until it is woken; 0: all */
 	uint64_t finished; /* jobs finished so far */
 	bool watched;	   /* somebody waits on event_fd */
 };
@@ -64,6 +66,12 @@ void tp_group_submit(struct tp_group *group, struct tp_job *job);
  */
 void tp_group_submit_quietly(struct tp_group *group, struct tp_job *job);
 void tp_group_wake(struct tp_group *group);
+
+/*
+ * Until tp_group_wake the group's jobs leave one thread idle, where there is more than one: so that
+ * the submitter has a processor to itself.
+ */
+void tp_group_hold_back(struct tp_group *group);
 
 /* Runs one queued job of the group on the caller's thread; false if none is queued. */
 bool tp_group_help(struct tp_group *group);

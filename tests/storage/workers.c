@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The pool of threads, and the queue of transfers. */
 #include <criterion/criterion.h>
+#include <poll.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -139,6 +140,64 @@ Test(workers, a_waiter_helps_with_its_own_jobs_only)
 	tp_workers_free(workers);
 	close(gate.started);
 	close(gate.open);
+}
+
+Test(workers, one_is_held_back_until_the_group_is_woken)
+{
+	struct gate_job gates[2];
+	struct tp_workers *workers;
+	struct tp_group group;
+	eventfd_t ignored;
+	int started = eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE);
+	struct pollfd second = {.fd = started, .events = POLLIN};
+
+	must(tp_workers_new(2, &workers));
+	must(tp_group_init(&group, workers));
+	tp_group_hold_back(&group);
+	for (size_t i = 0; i < TP_ARRAY_LEN(gates); i++) {
+		gates[i] = (struct gate_job){.job = {.run = stand_at_gate},
+			.started = started,
+			.open = eventfd(0, EFD_CLOEXEC)};
+		tp_group_submit(&group, &gates[i].job);
+	}
+	eventfd_read(started, &ignored);
+	/* That something doesn't happen takes a while to see. */
+	cr_assert_eq(poll(&second, 1, 100), 0);
+	tp_group_wake(&group);
+	eventfd_read(started, &ignored);
+	for (size_t i = 0; i < TP_ARRAY_LEN(gates); i++)
+		eventfd_write(gates[i].open, 1);
+	tp_group_join(&group, false);
+	for (size_t i = 0; i < TP_ARRAY_LEN(gates); i++)
+		close(gates[i].open);
+	tp_group_deinit(&group);
+	tp_workers_free(workers);
+	close(started);
+}
+
+Test(workers, what_is_held_back_is_done_by_its_waiter)
+{
+	_Atomic unsigned int counted = 0;
+	struct counting_job jobs[8];
+	struct tp_workers *workers;
+	struct tp_group group;
+
+	/* A single thread isn't held back, and neither does ending the pool leave anything undone.
+	 */
+	for (unsigned int threads = 1; threads <= 2; threads++) {
+		counted = 0;
+		must(tp_workers_new(threads, &workers));
+		must(tp_group_init(&group, workers));
+		tp_group_hold_back(&group);
+		for (size_t i = 0; i < TP_ARRAY_LEN(jobs); i++) {
+			jobs[i] = (struct counting_job){{.run = count}, &counted, 3};
+			tp_group_submit(&group, &jobs[i].job);
+		}
+		must(tp_group_wait(&group, &forever, "wait", NULL));
+		cr_assert_eq(counted, 32);
+		tp_group_deinit(&group);
+		tp_workers_free(workers);
+	}
 }
 
 Test(workers, codecs_are_used_again)
