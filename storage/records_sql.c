@@ -141,7 +141,7 @@ struct torpor_error *tp_sql_error(sqlite3 *db, const char *step, const char *obj
 static const char settings[] = "PRAGMA synchronous = FULL;"
 			       "PRAGMA foreign_keys = ON;"
 			       "PRAGMA temp_store = MEMORY;"
-			       "PRAGMA cache_size = -8192;"
+			       "PRAGMA cache_size = -2048;"
 			       "PRAGMA wal_autocheckpoint = 0;";
 
 struct torpor_error *tp_sql_open(struct tp_sql *sql, const char *path, int flags)
