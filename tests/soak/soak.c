@@ -91,22 +91,62 @@ static void finish(struct client *clients)
 
 /* --- torpord --- */
 
+#define KINDS	 64
+#define KIND_LEN 96
+
+/* Open descriptors that lead to the same. */
+struct kind {
+	char what[KIND_LEN];
+	long count;
+};
+
 struct usage {
 	long rss_kb;
 	long threads;
 	long descriptors;
+	struct kind kinds[KINDS];
+	size_t n_kinds;
 };
+
+/* Numbers in it are no part of what it is: of sockets, pipes, guests, processes. */
+static void without_numbers(const char *target, char what[KIND_LEN])
+{
+	size_t len = 0;
+
+	for (; *target && len < KIND_LEN - 1; target++) {
+		if (*target < '0' || *target > '9')
+			what[len++] = *target;
+	}
+	what[len] = '\0';
+}
+
+static void add_descriptor(struct usage *usage, const char *target)
+{
+	char what[KIND_LEN];
+	size_t i = 0;
+
+	without_numbers(target, what);
+	while (i < usage->n_kinds && strcmp(usage->kinds[i].what, what) != 0)
+		i++;
+	usage->descriptors++;
+	if (i == KINDS)
+		return;
+	if (i == usage->n_kinds) {
+		usage->n_kinds++;
+		snprintf(usage->kinds[i].what, KIND_LEN, "%s", what);
+	}
+	usage->kinds[i].count++;
+}
 
 /*
  * All but those of connections to the records: torpord keeps a few of these open, as many as were
  * ever needed at once.
  */
-static long count_descriptors(void)
+static void see_descriptors(struct usage *usage)
 {
 	TP_FREE char *path = tp_asprintf("/proc/%d/fd", (int)world_pid());
 	DIR *dir = opendir(path);
 	struct dirent *entry;
-	long count = 0;
 
 	while (dir && (entry = readdir(dir))) {
 		char target[4096];
@@ -114,20 +154,21 @@ static long count_descriptors(void)
 		if (len < 0)
 			continue;
 		target[len] = '\0';
-		count += !strstr(target, "/records.db");
+		if (!strstr(target, "/records.db"))
+			add_descriptor(usage, target);
 	}
 	if (dir)
 		closedir(dir);
-	return count;
 }
 
 static struct usage look(void)
 {
 	TP_FREE char *path = tp_asprintf("/proc/%d/status", (int)world_pid());
-	struct usage usage = {.descriptors = count_descriptors()};
+	struct usage usage = {0};
 	char line[256];
 	FILE *f = fopen(path, "re");
 
+	see_descriptors(&usage);
 	while (f && fgets(line, sizeof(line), f)) {
 		if (strncmp(line, "VmRSS:", 6) == 0)
 			usage.rss_kb = strtol(line + 6, NULL, 10);
@@ -142,12 +183,18 @@ static struct usage look(void)
 /* What is left when nothing is under way: the least that is seen within 20 s. */
 static struct usage look_when_quiet(void)
 {
-	struct usage least = look();
+	struct usage least;
+
+	/* Whoever looks is connected, each time. */
+	world_do("GET", "/readyz", NULL);
+	least = look();
 
 	for (int i = 0; i < 200; i++) {
 		struct usage usage = look();
-		least.threads = TP_MIN(least.threads, usage.threads);
-		least.descriptors = TP_MIN(least.descriptors, usage.descriptors);
+		usage.threads = TP_MIN(least.threads, usage.threads);
+		if (usage.descriptors < least.descriptors)
+			least = usage;
+		least.threads = usage.threads;
 		usleep(100000);
 	}
 	least.rss_kb = look().rss_kb;
@@ -185,6 +232,25 @@ static void judge_memory(long *samples, size_t n)
 		world_complain("torpord grew from %ld to %ld KiB", early, late);
 }
 
+static long count_of(const struct usage *usage, const char *what)
+{
+	for (size_t i = 0; i < usage->n_kinds; i++) {
+		if (strcmp(usage->kinds[i].what, what) == 0)
+			return usage->kinds[i].count;
+	}
+	return 0;
+}
+
+static void print_more(const struct usage *before, const struct usage *after)
+{
+	for (size_t i = 0; i < after->n_kinds; i++) {
+		const struct kind *kind = &after->kinds[i];
+		long more = kind->count - count_of(before, kind->what);
+		if (more != 0)
+			printf("  %+ld of %s\n", more, kind->what);
+	}
+}
+
 static void judge_rest(const struct usage *before, const struct usage *after)
 {
 	printf("quiet: %ld threads, %ld descriptors, %ld KiB before; %ld, %ld, %ld after\n",
@@ -192,9 +258,11 @@ static void judge_rest(const struct usage *before, const struct usage *after)
 		after->descriptors, after->rss_kb);
 	if (after->threads > before->threads)
 		world_complain("%ld threads are left over", after->threads - before->threads);
-	if (after->descriptors > before->descriptors)
+	if (after->descriptors > before->descriptors) {
+		print_more(before, after);
 		world_complain(
 			"%ld descriptors are left over", after->descriptors - before->descriptors);
+	}
 }
 
 /* --- all of it --- */
