@@ -199,7 +199,7 @@ static struct torpor_error *each_cell(
 
 static void judge(struct scale *s, const struct round *round, unsigned int m)
 {
-	double limit = methods[m].scan == TORPOR_SCAN_PAGEMAP_SCAN ? 1.3 : 0;
+	double limit = methods[m].scan == TORPOR_SCAN_PAGEMAP_SCAN ? 1.2 : 0;
 	double gib = (double)(sizes[SIZES - 1].bytes - sizes[0].bytes) / (double)TP_GIB;
 	double small = (double)round->captured_ns[m][0];
 	double large = (double)round->captured_ns[m][SIZES - 1];

@@ -8,6 +8,12 @@
 #include "base/mem.h"
 #include "benchmarks/bench_priv.h"
 
+/* What each may cost at most, as a multiple of its floor. */
+#define LIMIT_RESUME_IDLE 1.3
+#define LIMIT_PARK_IDLE	  2.0
+#define LIMIT_DIRTY	  1.5
+#define LIMIT_FORK	  2.0
+
 /* --- spawn_shell, claim_clone --- */
 
 static struct torpor_error *claim(struct bench *b)
@@ -78,7 +84,7 @@ static struct torpor_error *park_pair(struct bench *b, const struct kind *kind,
 		b, kind->dirty ? "image_dirty" : "image_idle", "bytes", (double)report.image_bytes);
 	bench_add_to(b, kind->floor_park, "captured", "ns", (double)captured);
 	if (!kind->dirty) {
-		bench_judge(b, "ratio_park_idle", "ratio", ratio, 2);
+		bench_judge(b, "ratio_park_idle", "ratio", ratio, LIMIT_PARK_IDLE);
 		bench_judge(b, "limit_image_idle", "bytes", (double)report.image_bytes,
 			(double)BENCH_IMAGE_IDLE);
 		return NULL;
@@ -88,9 +94,9 @@ static struct torpor_error *park_pair(struct bench *b, const struct kind *kind,
 	bench_add_to(b, kind->floor_park, "pack", "ns", (double)floor.pack_ns);
 	bench_add_to(b, kind->floor_park, "write", "ns", (double)floor.write_ns);
 	bench_add_to(b, kind->floor_park, "durable", "ns", (double)durable);
-	bench_judge(b, "ratio_park_dirty", "ratio", ratio, 0);
+	bench_judge(b, "ratio_park_dirty", "ratio", ratio, LIMIT_DIRTY);
 	bench_judge(b, "ratio_park_dirty_durable", "ratio",
-		(double)report.durable_ns / (double)durable, 0);
+		(double)report.durable_ns / (double)durable, LIMIT_DIRTY);
 	return NULL;
 }
 
@@ -112,7 +118,8 @@ static struct torpor_error *resume_pair(
 	uint64_t running = floor.load_ns + floor.unpack_ns + floor.copy_ns;
 	bench_add_to(b, kind->floor_resume, "running", "ns", (double)running);
 	bench_judge(b, kind->dirty ? "ratio_resume_dirty" : "ratio_resume_idle", "ratio",
-		(double)report.running_ns / (double)running, kind->dirty ? 2 : 1.5);
+		(double)report.running_ns / (double)running,
+		kind->dirty ? LIMIT_DIRTY : LIMIT_RESUME_IDLE);
 	if (!kind->dirty)
 		return NULL;
 	bench_add_to(b, kind->floor_resume, "load", "ns", (double)floor.load_ns);
@@ -260,7 +267,7 @@ static struct torpor_error *fork_sample(struct bench *b, struct torpor_session *
 	TP_TRY(resume_one(b, source, &one_ns));
 	double split = (double)one_ns * BENCH_FORKS / TP_MIN(b->cores, BENCH_FORKS);
 	bench_add(b, "fork_8.resumes_over_cores", "ns", split);
-	bench_judge(b, "ratio_fork_8", "ratio", (double)all_ns / split, 0);
+	bench_judge(b, "ratio_fork_8", "ratio", (double)all_ns / split, LIMIT_FORK);
 	return NULL;
 }
 
