@@ -90,7 +90,7 @@ struct torpor_error *bench_template_of_size(struct bench *b, const char *name, u
 	struct torpor_template *tmpl;
 	struct torpor_template_spec spec = {
 		.name = name,
-		.machine = strstr(record->guest.machine_type, "microvm") ? "microvm" : "pc",
+		.machine = tp_machine_name(record->guest.machine),
 		.accel = b->info.accel,
 		.memory = bytes,
 		.vcpus = b->info.vcpus,

@@ -39,7 +39,7 @@ enum {
 static const struct argp_option build_options[] = {
 	{"memory", KEY_MEMORY, "SIZE", 0, "Memory, such as 256M or 4G (default: 256M)", 0},
 	{"vcpus", KEY_VCPUS, "N", 0, "Processors (default: 1)", 0},
-	{"machine", KEY_MACHINE, "TYPE", 0, "pc or microvm (default: pc)", 0},
+	{"machine", KEY_MACHINE, "TYPE", 0, "pc, q35 or microvm (default: pc)", 0},
 	{"kernel", KEY_KERNEL, "FILE", 0, "Kernel to boot", 0},
 	{"initrd", KEY_INITRD, "FILE", 0, "Initial RAM disk", 0},
 	{"append", KEY_APPEND, "TEXT", 0,

@@ -67,7 +67,7 @@ static bool is_cpu(const char *text)
 static struct torpor_error *read_spec(
 	const struct http_request *req, struct torpor_template_spec *spec_out)
 {
-	static const char *const machines[] = {"pc", "microvm", NULL};
+	static const char *const machines[] = {"pc", "q35", "microvm", NULL};
 	static const char *const accels[] = {"auto", "kvm", "tcg", NULL};
 	struct json_in in = json_in_over(req->body, "build template");
 	struct torpor_template_spec spec = {

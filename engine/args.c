@@ -52,6 +52,8 @@ static void add_machine(const struct tp_guest_config *config, struct tp_strv *ar
 	static const char *const options[] = {
 		[TP_MACHINE_PC] = "",
 		[TP_MACHINE_MICROVM] = ",acpi=on,pcie=off,isa-serial=on,rtc=on",
+		/* There are no disks, and so nothing for a controller that q35 would have. */
+		[TP_MACHINE_Q35] = ",sata=off",
 	};
 
 	tp_strv_add(argv, "-machine");
@@ -89,7 +91,7 @@ static void add_console(const struct tp_qemu_args *args, struct tp_strv *argv)
 			argv, "file,id=console,path=/proc/self/fd/%d,append=on", args->console_fd);
 	else
 		tp_strv_add(argv, "null,id=console");
-	/* The board's own COM1, on both machine types. */
+	/* The board's own COM1, on all machine types. */
 	tp_strv_add(argv, "-serial");
 	tp_strv_add(argv, "chardev:console");
 }
@@ -114,6 +116,7 @@ static void add_channels(
 	static const char *const controllers[] = {
 		[TP_MACHINE_PC] = "virtio-serial-pci,id=channels,max_ports=4,addr=4",
 		[TP_MACHINE_MICROVM] = "virtio-serial-device,id=channels,max_ports=4",
+		[TP_MACHINE_Q35] = "virtio-serial-pci,id=channels,max_ports=4,addr=4",
 	};
 
 	tp_strv_add(argv, "-device");
@@ -157,7 +160,7 @@ void tp_qemu_args_build(
 	if (config->channels)
 		add_channels(config, args, argv);
 	/* A GUID of its own for each process tells the guest that it is a copy. Not on microvm. */
-	if (config->machine == TP_MACHINE_PC)
+	if (config->machine != TP_MACHINE_MICROVM)
 		tp_strv_add_all(argv,
 			(const char *const[]){"-device", "vmgenid,id=generation,guid=auto", NULL});
 	add_role(args, argv);

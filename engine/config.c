@@ -13,8 +13,9 @@
 static const char *const machine_names[] = {
 	[TP_MACHINE_PC] = "pc",
 	[TP_MACHINE_MICROVM] = "microvm",
+	[TP_MACHINE_Q35] = "q35",
 };
-static_assert(TP_ARRAY_LEN(machine_names) == TP_MACHINE_MICROVM + 1, "every machine has a name");
+static_assert(TP_ARRAY_LEN(machine_names) == TP_MACHINE_Q35 + 1, "every machine has a name");
 
 static const char *const accel_names[] = {
 	[TP_ACCEL_KVM] = "kvm",
@@ -218,7 +219,7 @@ struct torpor_error *tp_guest_config_from_json(json_t *json, struct tp_guest_con
 		return tp_error(TORPOR_E_CORRUPT, "read configuration", NULL, "a string has a NUL");
 	if (!tp_machine_from_name(machine, &machine_id))
 		return tp_error(TORPOR_E_CORRUPT, "read configuration", NULL,
-			"machine is neither pc nor microvm");
+			"machine is none of pc, q35, microvm");
 	if (!tp_accel_from_name(accel, &accel_id))
 		return tp_error(TORPOR_E_CORRUPT, "read configuration", NULL,
 			"accel is neither kvm nor tcg");

@@ -16,6 +16,7 @@
 enum tp_machine {
 	TP_MACHINE_PC,
 	TP_MACHINE_MICROVM,
+	TP_MACHINE_Q35,
 };
 
 enum tp_accel {
@@ -33,7 +34,8 @@ enum tp_accel {
 
 /* Strings are owned. All fields are set in a configuration that tp_guest_config_check passes. */
 struct tp_guest_config {
-	/* As QEMU resolves it: "pc-i440fx-7.2", "microvm". Letters, digits, '.', '_', '-'. */
+	/* As QEMU resolves it: "pc-i440fx-7.2", "pc-q35-7.2", "microvm". Letters, digits, '.', '_',
+	 * '-'. */
 	char *machine_type;
 	enum tp_machine machine;
 	enum tp_accel accel;
@@ -76,7 +78,7 @@ json_t *tp_guest_config_to_json(const struct tp_guest_config *config);
 struct torpor_error *tp_guest_config_from_json(
 	json_t *json, struct tp_guest_config *config_out) TP_MUST_USE;
 
-/* "pc", "microvm"; "kvm", "tcg". Static storage. */
+/* "pc", "microvm", "q35"; "kvm", "tcg". Static storage. */
 const char *tp_machine_name(enum tp_machine machine);
 const char *tp_accel_name(enum tp_accel accel);
 

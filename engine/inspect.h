@@ -27,7 +27,7 @@ TP_DEFINE_CLEANUP(struct tp_inspector *, tp_inspector_end)
 const char *tp_inspect_version(const struct tp_inspector *inspector);
 
 /*
- * What ALIAS ("pc", "microvm") stands for in this QEMU: "pc-i440fx-7.2", "microvm". A full name
+ * What ALIAS ("pc", "q35") stands for in this QEMU: "pc-i440fx-7.2", "pc-q35-7.2". A full name
  * stands for itself. UNSUPPORTED if there is no such machine. The caller's to free.
  */
 struct torpor_error *tp_inspect_machine(struct tp_inspector *inspector, const char *alias,

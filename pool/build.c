@@ -125,7 +125,7 @@ static struct torpor_error *choose_machine(struct build *b)
 
 	if (!tp_machine_from_name(machine, &config->machine))
 		return tp_error(TORPOR_E_INVALID, "build template", spec->name,
-			"the machine is pc or microvm, not \"%s\"", machine);
+			"the machine is pc, q35 or microvm, not \"%s\"", machine);
 	config->memory_bytes = spec->memory ? spec->memory : DEFAULT_MEMORY;
 	config->vcpus = spec->vcpus ? spec->vcpus : 1;
 	config->channels = true;

@@ -108,7 +108,7 @@ const char *torpor_engine_state_dir(const struct torpor_engine *engine);
 
 struct torpor_template_spec {
 	const char *name;    /* [A-Za-z0-9][A-Za-z0-9._-]*, at most 64 bytes */
-	const char *machine; /* "pc" (the default, NULL) or "microvm" */
+	const char *machine; /* "pc" (the default, NULL), "q35" or "microvm" */
 	const char *accel;   /* "auto" (NULL), "kvm" or "tcg" */
 	const char *cpu; /* a QEMU model with version; NULL: the best portable one of this host */
 	uint64_t memory; /* 0: 256 MiB; a multiple of 1 MiB, 16 MiB to 1 TiB */

@@ -51,6 +51,7 @@ Test(accel, what_qemu_is)
 	TP_CLEANUP(tp_inspector_end) struct tp_inspector *inspector = inspect(TP_ACCEL_TCG);
 	TP_FREE char *pc = NULL;
 	TP_FREE char *same = NULL;
+	TP_FREE char *q35 = NULL;
 	TP_FREE char *microvm = NULL;
 	TP_FREE char *cpu = NULL;
 	char *none;
@@ -60,6 +61,8 @@ Test(accel, what_qemu_is)
 	cr_assert_eq(strncmp(pc, "pc-i440fx-", 10), 0, "%s", pc);
 	must(tp_inspect_machine(inspector, pc, &call, &same));
 	cr_assert_str_eq(same, pc);
+	must(tp_inspect_machine(inspector, "q35", &call, &q35));
+	cr_assert_eq(strncmp(q35, "pc-q35-", 7), 0, "%s", q35);
 	must(tp_inspect_machine(inspector, "microvm", &call, &microvm));
 	cr_assert_str_eq(microvm, "microvm");
 	must_fail(tp_inspect_machine(inspector, "pdp11", &call, &none), TORPOR_E_UNSUPPORTED,

@@ -156,3 +156,35 @@ Test(args, a_booting_microvm)
 	config.channels = false;
 	assert_args(&config, &args, golden);
 }
+
+/* All that is different from a pc. */
+Test(args, a_q35)
+{
+	struct tp_guest_config config = pc_config();
+	struct tp_qemu_args args = {
+		.program = "qemu-system-x86_64",
+		.guest_name = "s1",
+		.role = TP_ROLE_INCOMING,
+		.ram_fd = 3,
+		.qmp_fd = 4,
+		.agent_fd = 5,
+		.helper_fd = 6,
+		.console_fd = -1,
+	};
+	TP_STRV struct tp_strv pc = {0};
+	TP_STRV struct tp_strv q35 = {0};
+
+	tp_qemu_args_build(&config, &args, &pc);
+	config.machine = TP_MACHINE_Q35;
+	config.machine_type = (char *)"pc-q35-7.2";
+	tp_qemu_args_build(&config, &args, &q35);
+	cr_assert_eq(q35.n, pc.n);
+	for (size_t i = 0; i < pc.n; i++) {
+		if (strncmp(pc.v[i], "pc-i440fx", strlen("pc-i440fx")) == 0)
+			cr_assert_str_eq(q35.v[i],
+				"pc-q35-7.2,memory-backend=ram,suppress-vmdesc=on,mem-merge=off,"
+				"dump-guest-core=off,sata=off");
+		else
+			cr_assert_str_eq(q35.v[i], pc.v[i]);
+	}
+}

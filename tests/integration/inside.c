@@ -217,7 +217,7 @@ struct in_ram in_ram_read(struct tp_guest *guest, const struct tp_guest_config *
 	struct in_ram ram = {
 		.len = config->memory_bytes,
 		.bytes = map_memory(config->memory_bytes, fd),
-		.has_generation = config->machine == TP_MACHINE_PC,
+		.has_generation = config->machine != TP_MACHINE_MICROVM,
 		.has_kvmclock = config->accel == TP_ACCEL_KVM,
 	};
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Other machines than the shared template's: microvm, and two processors. */
+/* Other machines than the shared template's: microvm, q35, and two processors. */
 #include <stdio.h>
 #include <string.h>
 
@@ -103,13 +103,15 @@ static void reboot(struct torpor_session *session)
 	check_work(session);
 }
 
-Test(machines, microvm)
+/* The whole life of a session. */
+static void live(const char *machine, const char *machine_type)
 {
 	struct torpor_template_info info;
 
-	build((struct torpor_template_spec){.machine = "microvm"});
+	build((struct torpor_template_spec){.machine = machine});
 	it_ok(torpor_template_info(tmpl, &info));
-	cr_assert_str_eq(info.machine_type, "microvm");
+	cr_assert_eq(strncmp(info.machine_type, machine_type, strlen(machine_type)), 0, "it is %s",
+		info.machine_type);
 	cr_assert(info.helper && info.agent);
 	struct torpor_session *session = it_start(tmpl);
 	start_work(session);
@@ -117,6 +119,16 @@ Test(machines, microvm)
 	fork_one(session);
 	reboot(session);
 	it_ok(torpor_session_destroy(session, NULL));
+}
+
+Test(machines, microvm)
+{
+	live("microvm", "microvm");
+}
+
+Test(machines, q35)
+{
+	live("q35", "pc-q35-");
 }
 
 Test(machines, two_processors)
