@@ -119,7 +119,6 @@ static void put_process(const json_t *lines, FILE *out)
 /* --- parked sessions --- */
 
 static const struct column parked_columns[] = {
-	{"parked sessions", "sessions"},
 	{"resume one", "resume"},
 	{"claim", "claim"},
 	{"show one", "show"},
@@ -140,9 +139,12 @@ static void put_parked(const json_t *lines, FILE *out)
 	fputs("## Many parked sessions\n\nThrough torpord, until the answer was read. Each has a "
 	      "row and a file of its own.\n\n",
 		out);
-	put_head("", parked_columns, TP_ARRAY_LEN(parked_columns), out);
+	put_head("parked sessions", parked_columns, TP_ARRAY_LEN(parked_columns), out);
 	for (size_t i = 0; i < TP_ARRAY_LEN(rows); i++) {
-		fputs("| ", out);
+		const json_t *sessions = line_of(lines, rows[i], "sessions");
+		if (!sessions)
+			continue;
+		fprintf(out, "| %.0f", json_number_value(json_object_get(sessions, "p50")));
 		put_row(lines, rows[i], parked_columns, TP_ARRAY_LEN(parked_columns), out);
 	}
 	fputc('\n', out);
