@@ -49,6 +49,15 @@ struct torpor_error *tp_shell_start(
 	return NULL;
 }
 
+struct torpor_error *tp_shell_start_ahead(
+	struct torpor_template *tmpl, const struct tp_call *call, struct tp_shell **shell_out)
+{
+	TP_TRY(tp_shell_start(tmpl, call, shell_out));
+	tp_capture_prepare_ahead(
+		(*shell_out)->guest, &(*shell_out)->memory, &tmpl->engine->capture, call);
+	return NULL;
+}
+
 struct torpor_error *tp_shell_take(struct torpor_template *tmpl, const struct tp_call *call,
 	bool *waited_out, struct tp_shell **shell_out)
 {

@@ -205,7 +205,8 @@ struct torpor_error *tp_stock_add_shell(
 	uint64_t start = tp_now_ns();
 	struct tp_shell *shell;
 
-	TP_TRY(tp_error_in(tp_shell_start(tmpl, call, &shell), "prepare template", tmpl->name));
+	TP_TRY(tp_error_in(
+		tp_shell_start_ahead(tmpl, call, &shell), "prepare template", tmpl->name));
 	tp_stock_put(tmpl, &tmpl->shells, shell);
 	if (took_ns_out)
 		*took_ns_out = tp_now_ns() - start;

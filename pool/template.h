@@ -76,6 +76,9 @@ struct torpor_error *tp_shell_start_bare(struct torpor_template *tmpl, const str
 /* Starts a shell. */
 struct torpor_error *tp_shell_start(struct torpor_template *tmpl, const struct tp_call *call,
 	struct tp_shell **shell_out) TP_MUST_USE;
+/* The same for one that is to wait: what its first park would have to prepare is done by then. */
+struct torpor_error *tp_shell_start_ahead(struct torpor_template *tmpl, const struct tp_call *call,
+	struct tp_shell **shell_out) TP_MUST_USE;
 
 /* Ends its process, if it still has one. Takes NULL. Returns NULL. */
 struct tp_shell *tp_shell_free(struct tp_shell *shell);

@@ -111,7 +111,7 @@ struct torpor_error *tp_warm_start(
 {
 	TP_CLEANUP(tp_shell_free) struct tp_shell *shell = NULL;
 
-	TP_TRY(tp_shell_start(tmpl, call, &shell));
+	TP_TRY(tp_shell_start_ahead(tmpl, call, &shell));
 	TP_TRY(load(tmpl, shell, call));
 	TP_TRY(run(tmpl, shell, call));
 	*shell_out = TP_TAKE(shell);

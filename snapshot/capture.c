@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/probe.h"
 #include "engine/control.h"
@@ -43,16 +44,35 @@ void tp_capture_deinit(struct tp_capture *capture)
 
 /* --- Before the stop --- */
 
-static struct torpor_error *prepare_direct(
+/* What a process needs once. */
+static struct torpor_error *prepare_process(
 	struct tp_guest *guest, struct tp_memory *memory, const struct tp_call *call)
 {
 	TP_TRY(tp_memory_allowed(memory, guest));
 	if (memory->devices.read_fd < 0)
 		TP_TRY(tp_device_file_init(&memory->devices, guest, call));
+	return tp_memory_locate_small(memory, guest, call);
+}
+
+void tp_capture_prepare_ahead(struct tp_guest *guest, struct tp_memory *memory,
+	const struct tp_capture_options *options, const struct tp_call *call)
+{
+	if (!memory->base || memory->denied || options->path == TP_PATH_STREAM)
+		return;
+	struct torpor_error *err = prepare_process(guest, memory, call);
+	if (err)
+		tp_log(TP_LOG_DEBUG, "left to the first park: %s", torpor_error_message(err));
+	torpor_error_free(err);
+}
+
+static struct torpor_error *prepare_direct(
+	struct tp_guest *guest, struct tp_memory *memory, const struct tp_call *call)
+{
+	TP_TRY(prepare_process(guest, memory, call));
 	/* Copied to here, so that the page faults come before the stop. */
 	if (!memory->small_now)
 		memory->small_now = tp_memdup(memory->base->small, memory->base->small_len);
-	return tp_memory_locate_small(memory, guest, call);
+	return NULL;
 }
 
 struct torpor_error *tp_capture_prepare(struct tp_guest *guest, struct tp_memory *memory,

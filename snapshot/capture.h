@@ -48,6 +48,14 @@ static inline void tp_capture_deinit_cleanup_(struct tp_capture *capture)
 #define TP_CAPTURE __attribute__((cleanup(tp_capture_deinit_cleanup_)))
 
 /*
+ * What a clone's process needs once before it is captured, done while it waits: two QMP commands
+ * and a walk through its maps, which the first park would take 2 ms for. What can't be done now,
+ * or fails, is left to tp_capture_prepare, which tells.
+ */
+void tp_capture_prepare_ahead(struct tp_guest *guest, struct tp_memory *memory,
+	const struct tp_capture_options *options, const struct tp_call *call);
+
+/*
  * Before the stop: chooses the path, prepares it, and forecasts how many pages will be copied
  * (of a running guest; for reserving room). Nothing changes for the guest.
  */

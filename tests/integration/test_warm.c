@@ -109,6 +109,28 @@ Test(warm, a_start_takes_a_warm_guest_then_a_shell_then_a_new_process)
 }
 
 /* It stands still while it waits: its clock would be as late as it has waited. */
+Test(warm, what_waits_has_been_prepared_for_its_first_park)
+{
+	struct torpor_session *session[2];
+	struct torpor_park_report report;
+
+	it_ok(torpor_template_prepare_warm(tmpl, 1, NULL));
+	it_ok(torpor_template_prepare(tmpl, 1, NULL));
+	for (size_t i = 0; i < TP_ARRAY_LEN(session); i++) {
+		session[i] = claim(NULL);
+		cr_expect_not_null(session[i]->memory.small_addresses);
+		cr_expect_geq(session[i]->memory.devices.read_fd, 0);
+		it_run(session[i], "echo here > /data");
+	}
+	for (size_t i = 0; i < TP_ARRAY_LEN(session); i++) {
+		it_ok(torpor_session_park(session[i], NULL, &report));
+		cr_expect_eq(report.path, TORPOR_PATH_DIRECT);
+		it_ok(torpor_session_resume(session[i], NULL, NULL));
+		cr_expect_str_eq(it_run(session[i], "cat /data"), "here");
+		it_ok(torpor_session_destroy(session[i], NULL));
+	}
+}
+
 Test(warm, one_that_has_waited_has_the_right_clock)
 {
 	struct torpor_resume_report report;
