@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Two QEMUs on one host, the default one and a newer one (TORPOR_TEST_QEMU10): what the older has
+ * parked the newer resumes, and not the other way round. Not in the default run: scripts/check
+ * --long gets the newer one.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "inside.h"
+#include "support.h"
+
+static struct torpor_engine *older;
+static struct torpor_engine *newer;
+
+static void open_both(void)
+{
+	const char *qemu = getenv("TORPOR_TEST_QEMU10");
+
+	cr_assert_not_null(qemu, "TORPOR_TEST_QEMU10 is not set: run this through scripts/check");
+	older = it_open();
+	newer = it_open_with((struct torpor_engine_options){.qemu = qemu});
+}
+
+static void close_both(void)
+{
+	newer = torpor_engine_close(newer);
+	older = torpor_engine_close(older);
+	cr_assert_eq(it_qemu_children(), 0, "a guest outlived its engine");
+}
+
+TestSuite(versions, .init = open_both, .fini = close_both, .timeout = 290);
+
+static struct torpor_session *open_in(struct torpor_engine *engine, const char *name)
+{
+	struct torpor_session *session;
+
+	it_ok(torpor_session_open(engine, name, NULL, NULL, &session));
+	return session;
+}
+
+static void refused_by_the_older(const char *name)
+{
+	struct torpor_session *session = open_in(older, name);
+	struct torpor_error *err = torpor_session_resume(session, NULL, NULL);
+
+	cr_assert_eq(torpor_error_code(err), TORPOR_E_MISMATCH);
+	cr_assert_not_null(
+		strstr(torpor_error_message(err), "is the older"), "%s", torpor_error_message(err));
+	torpor_error_free(err);
+	torpor_session_close(session);
+}
+
+/* Parks by the given path with the newer QEMU, and has it back there. */
+static void there_and_back(struct torpor_session *session, enum tp_path path)
+{
+	struct torpor_park_report report;
+	struct torpor_session_info info;
+
+	it_ok(torpor_session_info(session, &info));
+	newer->capture.path = path;
+	it_ok(torpor_session_park(session, NULL, &report));
+	cr_assert_eq((enum tp_path)report.path, path);
+	refused_by_the_older(info.name);
+	it_ok(torpor_session_resume(session, NULL, NULL));
+	newer->capture.path = TP_PATH_AUTO;
+	it_run(session, "sha256sum -c /sum");
+}
+
+Test(versions, what_the_older_parked_the_newer_resumes)
+{
+	struct torpor_template *tmpl = it_template(older);
+	struct torpor_session *session = it_start(tmpl);
+	struct torpor_session_info info;
+
+	it_run(session, "head -c 3000000 /dev/urandom > /data; sha256sum /data > /sum");
+	it_ok(torpor_session_info(session, &info));
+	it_ok(torpor_session_park(session, NULL, NULL));
+	torpor_session_close(session);
+	torpor_template_close(tmpl);
+
+	session = open_in(newer, info.name);
+	it_ok(torpor_session_resume(session, NULL, NULL));
+	it_run(session, "sha256sum -c /sum");
+	there_and_back(session, TP_PATH_DIRECT);
+	there_and_back(session, TP_PATH_STREAM);
+
+	struct torpor_session_spec spec = {.name = it_name("fork")};
+	struct torpor_session *fork;
+	it_ok(torpor_session_fork(session, &spec, 1, NULL, NULL, &fork));
+	it_run(fork, "sha256sum -c /sum");
+	it_ok(torpor_session_destroy(fork, NULL));
+	it_ok(torpor_session_destroy(session, NULL));
+}
+
+Test(versions, a_guest_that_rebooted_goes_over_too)
+{
+	struct torpor_template *tmpl = it_template(older);
+	struct torpor_session *session = it_start(tmpl);
+	struct torpor_session_info info;
+
+	in_reboot(session);
+	it_run(session, "head -c 3000000 /dev/urandom > /data; sha256sum /data > /sum");
+	it_ok(torpor_session_info(session, &info));
+	cr_assert_gt(info.reboots, 0);
+	it_ok(torpor_session_park(session, NULL, NULL));
+	torpor_session_close(session);
+	torpor_template_close(tmpl);
+
+	session = open_in(newer, info.name);
+	it_ok(torpor_session_resume(session, NULL, NULL));
+	it_run(session, "sha256sum -c /sum");
+	it_ok(torpor_session_destroy(session, NULL));
+}
+
+Test(versions, a_template_of_the_newer_is_refused_by_the_older)
+{
+	TP_FREE char *kernel = tp_asprintf("%s/vmlinuz", it_guest_dir());
+	TP_FREE char *initrd = tp_asprintf("%s/initrd.img", it_guest_dir());
+	struct torpor_template_spec spec = {
+		.name = "versions", .kernel = kernel, .initrd = initrd, .replace = true};
+	struct torpor_template *tmpl;
+
+	it_ok(torpor_template_build(newer, &spec, NULL, NULL, NULL, NULL, &tmpl));
+	torpor_template_close(tmpl);
+	it_ok(torpor_template_open(older, "versions", NULL, &tmpl));
+	/* Its machine is one that the older doesn't know. */
+	struct torpor_session_spec session_spec = {.name = it_name("it")};
+	struct torpor_session *session;
+	it_fails(torpor_session_start(tmpl, &session_spec, NULL, NULL, &session), TORPOR_E_QEMU);
+	torpor_template_close(tmpl);
+	it_ok(torpor_template_remove(newer, "versions"));
+}
