@@ -144,14 +144,18 @@ char *it_own_dir(void)
 	return dir;
 }
 
+/* The template of all, and not what others are building beside it. */
 char *it_own_state(void)
 {
-	char templates[4200];
+	char from[4200];
+	char to[4200];
 	char *dir = it_own_dir();
 
 	torpor_engine_close(it_open()); /* makes the template if nobody has yet */
-	snprintf(templates, sizeof(templates), "%s/templates", getenv("TORPOR_TEST_STATE"));
-	shell("cp -a", templates, dir);
+	snprintf(from, sizeof(from), "%s/templates/" IT_TEMPLATE, getenv("TORPOR_TEST_STATE"));
+	snprintf(to, sizeof(to), "%s/templates", dir);
+	cr_assert(mkdir(to, 0700) == 0, "%s: %m", to);
+	shell("cp -a", from, to);
 	return dir;
 }
 
