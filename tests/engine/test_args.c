@@ -28,10 +28,9 @@ static void assert_args(const struct tp_guest_config *config, const struct tp_qe
 		"on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",         \
 		"-action", "reboot=shutdown"
 
-Test(args, a_clone)
+static struct tp_qemu_args clone_args(void)
 {
-	struct tp_guest_config config = pc_config();
-	struct tp_qemu_args args = {
+	return (struct tp_qemu_args){
 		.program = "qemu-system-x86_64",
 		.guest_name = "s1",
 		.role = TP_ROLE_INCOMING,
@@ -41,6 +40,12 @@ Test(args, a_clone)
 		.helper_fd = 6,
 		.console_fd = -1,
 	};
+}
+
+Test(args, a_clone)
+{
+	struct tp_guest_config config = pc_config();
+	struct tp_qemu_args args = clone_args();
 	static const char *const golden[] = {
 		"qemu-system-x86_64",
 		"-name",
@@ -161,16 +166,7 @@ Test(args, a_booting_microvm)
 Test(args, a_q35)
 {
 	struct tp_guest_config config = pc_config();
-	struct tp_qemu_args args = {
-		.program = "qemu-system-x86_64",
-		.guest_name = "s1",
-		.role = TP_ROLE_INCOMING,
-		.ram_fd = 3,
-		.qmp_fd = 4,
-		.agent_fd = 5,
-		.helper_fd = 6,
-		.console_fd = -1,
-	};
+	struct tp_qemu_args args = clone_args();
 	TP_STRV struct tp_strv pc = {0};
 	TP_STRV struct tp_strv q35 = {0};
 
