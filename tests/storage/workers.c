@@ -182,8 +182,7 @@ Test(workers, what_is_held_back_is_done_by_its_waiter)
 	struct tp_workers *workers;
 	struct tp_group group;
 
-	/* A single thread isn't held back, and neither does ending the pool leave anything undone.
-	 */
+	/* A single thread isn't held back: there would be none. */
 	for (unsigned int threads = 1; threads <= 2; threads++) {
 		counted = 0;
 		must(tp_workers_new(threads, &workers));
