@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* torpor image inspect|verify */
+/* torpor image inspect|verify|where */
 #include "cli/cli.h"
 
 struct file {
@@ -107,11 +107,67 @@ static int run_verify(struct cli *cli, int argc, char **argv)
 	return CLI_OK;
 }
 
+static json_t *where_json(const struct torpor_where *where)
+{
+	json_t *needs = json_array();
+
+	for (size_t i = 0; i < where->n_needs; i++) {
+		const struct torpor_need *need = &where->needs[i];
+		json_array_append_new(needs,
+			json_pack("{s:s, s:s, s:b, s:s?}", "subject", need->subject, "needed",
+				need->needed, "met", (int)need->met, "why_not", need->why_not));
+	}
+	bool none = !*where->template_id;
+	return json_pack("{s:b, s:b, s:s, s:s, s:s, s:s, s:s?, s:s?, s:o}", "here",
+		(int)where->here, "portable", (int)where->portable, "qemu", where->qemu_version,
+		"machine", where->machine_type, "accel", where->accel, "cpu", where->cpu,
+		"template", none ? NULL : where->template_name, "template_id",
+		none ? NULL : where->template_id, "needs", needs);
+}
+
+static void print_where(const struct torpor_where *where)
+{
+	printf("here      %s\nelsewhere %s\n\n", where->here ? "yes" : "no",
+		where->portable ? "where all of this is to be had"
+				: "no: its CPU model is another CPU on every host");
+	for (size_t i = 0; i < where->n_needs; i++) {
+		const struct torpor_need *need = &where->needs[i];
+		printf("%-5s %-11s %s\n", need->met ? "yes" : "NO", need->subject, need->needed);
+		if (need->why_not)
+			printf("%17s here: %s\n", "", need->why_not);
+	}
+}
+
+static int run_where(struct cli *cli, int argc, char **argv)
+{
+	const char *path = parse_file(cli,
+		"Says where an image can be resumed: what it needs, and whether this host has it. "
+		"FILE may also be the name of an image in the state directory.",
+		argc, argv);
+	struct torpor_engine *engine;
+	struct torpor_where where;
+	struct torpor_error *err = cli_open(cli, &engine);
+
+	if (err)
+		return cli_finish(cli, err);
+	err = torpor_image_where(engine, path, &cli->call, &where);
+	torpor_engine_close(engine);
+	if (err)
+		return cli_finish(cli, err);
+	if (cli->json)
+		cli_print_json(where_json(&where));
+	else
+		print_where(&where);
+	torpor_where_deinit(&where);
+	return CLI_OK;
+}
+
 int cli_image(struct cli *cli, int argc, char **argv)
 {
 	static const struct cli_command commands[] = {
 		{"inspect", "show what an image file holds", run_inspect},
 		{"verify", "check every byte of it", run_verify},
+		{"where", "say where it can be resumed", run_where},
 		{0},
 	};
 

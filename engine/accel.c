@@ -1,24 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Proving an accelerator, and remembering the result. */
+/* Proving an accelerator. */
 #include "engine/accel.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "base/log.h"
 #include "base/mem.h"
+#include "engine/kept.h"
 
 #define PRINT_EARLY "console=ttyS0 earlyprintk=serial,ttyS0 ignore_loglevel"
-
-#define CACHE_MAX	  (256 * TP_KIB)
-#define CACHE_ENTRIES_MAX 64
 
 void tp_accel_result_deinit(struct tp_accel_result *result)
 {
@@ -167,6 +162,8 @@ struct torpor_error *tp_accel_probe(struct tp_launcher *launcher,
 		.config = &config,
 		.name = name,
 		.role = TP_ROLE_BOOT,
+		.program = probe->program,
+		.traits = probe->traits,
 		.kernel = probe->kernel,
 		.initrd = probe->initrd,
 		.append = append,
@@ -183,97 +180,26 @@ struct torpor_error *tp_accel_probe(struct tp_launcher *launcher,
 	return NULL;
 }
 
-/* ---- the cache: a JSON object from keys to results ---- */
+/* ---- what was found out before ---- */
 
-static struct torpor_error *read_boot_id(char **boot_id_out)
-{
-	size_t len;
-
-	TP_TRY(tp_read_file(AT_FDCWD, "/proc/sys/kernel/random/boot_id", 64, boot_id_out, &len));
-	(*boot_id_out)[strcspn(*boot_id_out, "\n")] = '\0';
-	return NULL;
-}
-
-/* What changes when the file does; the caller's. */
-static struct torpor_error *file_identity(const char *path, char **identity_out)
-{
-	struct stat st;
-
-	if (!path) {
-		*identity_out = tp_strdup("none");
-		return NULL;
-	}
-	TP_FREE char *real = realpath(path, NULL);
-	if (!real || stat(real, &st) < 0)
-		return tp_error_errno(errno, "look at", path);
-	*identity_out = tp_asprintf("%s %lld %lld.%09ld", real, (long long)st.st_size,
-		(long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
-	return NULL;
-}
-
-/* NAME as execvp would find it; the caller's. */
-static struct torpor_error *find_program(const char *name, char **path_out)
-{
-	const char *at = getenv("PATH");
-
-	if (strchr(name, '/')) {
-		*path_out = tp_strdup(name);
-		return NULL;
-	}
-	while (at && *at) {
-		size_t len = strcspn(at, ":");
-		TP_FREE char *path = tp_asprintf("%.*s/%s", (int)len, at, name);
-		if (access(path, X_OK) == 0) {
-			*path_out = TP_TAKE(path);
-			return NULL;
-		}
-		at += len + (at[len] == ':');
-	}
-	return tp_error(TORPOR_E_NOT_FOUND, "find", name, "it is not in PATH");
-}
-
-/* All that a result depends on, the boot first. */
+/* All that a result depends on. */
 static struct torpor_error *make_key(
-	const char *boot_id, const char *qemu, const struct tp_accel_probe *probe, char **key_out)
+	const char *qemu, const struct tp_accel_probe *probe, char **key_out)
 {
-	TP_FREE char *path = NULL;
 	TP_FREE char *program = NULL;
 	TP_FREE char *kernel = NULL;
 	TP_FREE char *initrd = NULL;
 
 	TP_TRY(tp_guest_config_check(probe->config));
-	TP_TRY(find_program(qemu, &path));
-	TP_TRY(file_identity(path, &program));
-	TP_TRY(file_identity(probe->kernel, &kernel));
-	TP_TRY(file_identity(probe->initrd, &initrd));
+	TP_TRY(tp_program_identity(qemu, &program));
+	TP_TRY(tp_file_identity(probe->kernel, &kernel));
+	TP_TRY(tp_file_identity(probe->initrd, &initrd));
 	json_t *json = tp_guest_config_to_json(probe->config);
 	TP_FREE char *config = json_dumps(json, JSON_COMPACT | JSON_SORT_KEYS);
 	json_decref(json);
-	*key_out = tp_asprintf("%s|%s|%s|%s|%s|%s", boot_id, program, kernel, initrd, config,
+	*key_out = tp_asprintf("%s|%s|%s|%s|%s", program, kernel, initrd, config,
 		probe->append ? probe->append : "");
 	return NULL;
-}
-
-/* The whole cache; empty where there is none that can be read. A new reference. */
-static json_t *load_cache(const char *path)
-{
-	TP_FREE char *text = NULL;
-	size_t len;
-	struct torpor_error *err = tp_read_file(AT_FDCWD, path, CACHE_MAX, &text, &len);
-
-	if (err) {
-		if (torpor_error_code(err) == TORPOR_E_NOT_FOUND)
-			torpor_error_free(err);
-		else
-			tp_error_log(err);
-		return json_object();
-	}
-	json_t *cache = json_loadb(text, len, 0, NULL);
-	if (json_is_object(cache))
-		return cache;
-	tp_log(TP_LOG_WARNING, "%s is no cache of probes; it is ignored", path);
-	json_decref(cache);
-	return json_object();
 }
 
 static bool result_from_json(json_t *json, struct tp_accel_result *result_out)
@@ -294,62 +220,25 @@ static bool result_from_json(json_t *json, struct tp_accel_result *result_out)
 	return true;
 }
 
-/* Drops the results of other boots, and all if they are too many. */
-static void tidy(json_t *cache, const char *boot_id)
+/* A reason that isn't UTF-8 can't be kept, and the probe is repeated. */
+static void remember(const struct tp_kept *kept, const struct tp_accel_result *result)
 {
-	const char *key;
-	json_t *value;
-	void *next;
-
-	json_object_foreach_safe(cache, next, key, value)
-	{
-		if (strncmp(key, boot_id, strlen(boot_id)) != 0)
-			json_object_del(cache, key);
-	}
-	if (json_object_size(cache) >= CACHE_ENTRIES_MAX)
-		json_object_clear(cache);
-}
-
-/* Replaces the file by rename. Who comes second wins: a lost result is only probed again. */
-static void store_cache(const char *path, json_t *cache)
-{
-	TP_FREE char *temporary = tp_asprintf("%s.%ld", path, (long)getpid());
-
-	if (json_dump_file(cache, temporary, JSON_INDENT(1)) < 0 || rename(temporary, path) < 0) {
-		tp_log(TP_LOG_WARNING, "write %s: %m", path);
-		unlink(temporary);
-	}
-}
-
-static void remember(
-	json_t *cache, const char *key, const char *boot_id, const struct tp_accel_result *result)
-{
-	tidy(cache, boot_id);
-	json_t *entry = json_pack("{s:b, s:s*, s:I}", "ok", (int)result->ok, "why_not",
-		result->why_not, "time_ns", (json_int_t)result->time_ns);
-	/* A reason that isn't UTF-8 can't be kept, and the probe is repeated. */
-	if (entry)
-		json_object_set_new(cache, key, entry);
+	tp_kept_put(kept, json_pack("{s:b, s:s*, s:I}", "ok", (int)result->ok, "why_not",
+				  result->why_not, "time_ns", (json_int_t)result->time_ns));
 }
 
 struct torpor_error *tp_accel_prove(struct tp_launcher *launcher, const char *qemu,
 	const struct tp_accel_probe *probe, const char *cache_path, const struct tp_call *call,
 	struct tp_accel_result *result_out)
 {
-	TP_FREE char *boot_id = NULL;
 	TP_FREE char *key = NULL;
+	TP_KEPT struct tp_kept kept = {0};
 
-	TP_TRY(read_boot_id(&boot_id));
-	TP_TRY(make_key(boot_id, qemu, probe, &key));
-	json_t *cache = load_cache(cache_path);
-	struct torpor_error *err = NULL;
-	if (!result_from_json(json_object_get(cache, key), result_out)) {
-		err = tp_accel_probe(launcher, probe, call, result_out);
-		if (!err) {
-			remember(cache, key, boot_id, result_out);
-			store_cache(cache_path, cache);
-		}
-	}
-	json_decref(cache);
-	return err;
+	TP_TRY(make_key(qemu, probe, &key));
+	TP_TRY(tp_kept_open(cache_path, key, &kept));
+	if (result_from_json(tp_kept_entry(&kept), result_out))
+		return NULL;
+	TP_TRY(tp_accel_probe(launcher, probe, call, result_out));
+	remember(&kept, result_out);
+	return NULL;
 }

@@ -15,6 +15,8 @@
 struct tp_accel_probe {
 	/* The accelerator to prove is in here. Channels are left out. */
 	const struct tp_guest_config *config;
+	const char *program; /* the QEMU to run; NULL: the launcher's own */
+	uint32_t traits;     /* of that QEMU: enum tp_qemu_trait, or'ed */
 	/*
 	 * A Linux kernel, proven by its first line, or another that prints on COM1, proven by its
 	 * first byte. What makes Linux print early is added to `append`.
@@ -48,9 +50,10 @@ struct torpor_error *tp_accel_probe(struct tp_launcher *launcher,
 
 /*
  * The same, or what it gave before in this boot of the host, for the same configuration, command
- * line and files (path, size and time of change of QEMU, kernel and initrd). QEMU is the
- * launcher's binary: a path, or a name to look up in PATH. CACHE_PATH is a file that is made,
- * replaced whole, and ignored where it can't be read; remove it to have all probed again.
+ * line and files (path, size and time of change of QEMU, kernel and initrd). QEMU is the binary
+ * that runs (PROBE's or the launcher's): a path, or a name to look up in PATH. CACHE_PATH is a file
+ * that is made, replaced whole, and ignored where it can't be read; remove it to have all probed
+ * again.
  */
 struct torpor_error *tp_accel_prove(struct tp_launcher *launcher, const char *qemu,
 	const struct tp_accel_probe *probe, const char *cache_path, const struct tp_call *call,

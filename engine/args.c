@@ -28,8 +28,6 @@ static void add_general(const struct tp_qemu_args *args, struct tp_strv *argv)
 		"none",
 		"-msg",
 		"timestamp=off",
-		"-sandbox",
-		"on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
 		/* A guest's reboot is Torpor's to decide on: a clone has no kernel to boot. */
 		"-action",
 		"reboot=shutdown",
@@ -44,9 +42,15 @@ static void add_general(const struct tp_qemu_args *args, struct tp_strv *argv)
 	tp_strv_add(argv, "-name");
 	tp_strv_addf(argv, "guest=%s,process=torpor-%s", args->guest_name, args->guest_name);
 	tp_strv_add_all(argv, fixed);
+	if (!(args->traits & TP_QEMU_NO_SANDBOX))
+		tp_strv_add_all(argv, (const char *const[]){"-sandbox",
+					      "on,obsolete=deny,elevateprivileges=deny,spawn=deny,"
+					      "resourcecontrol=deny",
+					      NULL});
 }
 
-static void add_machine(const struct tp_guest_config *config, struct tp_strv *argv)
+static void add_machine(
+	const struct tp_guest_config *config, const struct tp_qemu_args *args, struct tp_strv *argv)
 {
 	/* Spelled out where microvm's default depends on the accelerator. */
 	static const char *const options[] = {
@@ -57,9 +61,10 @@ static void add_machine(const struct tp_guest_config *config, struct tp_strv *ar
 	};
 
 	tp_strv_add(argv, "-machine");
-	tp_strv_addf(argv,
-		"%s,memory-backend=ram,suppress-vmdesc=on,mem-merge=off,dump-guest-core=off%s",
-		config->machine_type, options[config->machine]);
+	tp_strv_addf(argv, "%s,memory-backend=ram%s,mem-merge=off,dump-guest-core=off%s",
+		config->machine_type,
+		args->traits & TP_QEMU_NO_SUPPRESS_VMDESC ? "" : ",suppress-vmdesc=on",
+		options[config->machine]);
 	tp_strv_add(argv, "-accel");
 	if (config->accel == TP_ACCEL_TCG)
 		tp_strv_addf(argv, "tcg,tb-size=%d", TCG_BUFFER_MIB);
@@ -74,13 +79,17 @@ static void add_machine(const struct tp_guest_config *config, struct tp_strv *ar
 static void add_memory(
 	const struct tp_guest_config *config, const struct tp_qemu_args *args, struct tp_strv *argv)
 {
+	/* Then QEMU itself can't write into what all clones share, seal or no seal. */
+	bool readonly = !args->ram_shared && args->traits & TP_QEMU_READONLY_RAM;
+
 	tp_strv_add(argv, "-m");
 	tp_strv_addf(argv, "%" PRIu64 "M", config->memory_bytes / TP_MIB);
 	tp_strv_add(argv, "-object");
 	tp_strv_addf(argv,
 		"memory-backend-file,id=ram,mem-path=/proc/self/fd/%d,size=%" PRIu64
-		",share=%s,prealloc=off",
-		args->ram_fd, config->memory_bytes, args->ram_shared ? "on" : "off");
+		",share=%s%s,prealloc=off",
+		args->ram_fd, config->memory_bytes, args->ram_shared ? "on" : "off",
+		readonly ? ",readonly=on,rom=off" : "");
 }
 
 static void add_console(const struct tp_qemu_args *args, struct tp_strv *argv)
@@ -152,7 +161,7 @@ void tp_qemu_args_build(
 	const struct tp_guest_config *config, const struct tp_qemu_args *args, struct tp_strv *argv)
 {
 	add_general(args, argv);
-	add_machine(config, argv);
+	add_machine(config, args, argv);
 	add_memory(config, args, argv);
 	add_listener("qmp", args->qmp_fd, argv);
 	tp_strv_add_all(argv, (const char *const[]){"-mon", "chardev=qmp,mode=control", NULL});

@@ -14,11 +14,24 @@ enum tp_role {
 };
 
 /*
+ * In what one QEMU differs from another, as far as it matters here. None of them is what a full
+ * build of 7.2 is like, and what is taken for granted where nobody asked.
+ */
+enum tp_qemu_trait {
+	TP_QEMU_NO_SANDBOX = 1,		/* it was built without seccomp */
+	TP_QEMU_NO_SUPPRESS_VMDESC = 2, /* machines haven't got that property any more */
+	TP_QEMU_NO_SAVE_DEVICES = 4,	/* no xen-save-devices-state: parks go by the stream path */
+	TP_QEMU_READONLY_RAM = 8, /* opens memory read-only that guests write privately (8.2) */
+	TP_QEMU_STAYS = 16,	  /* goes on after a load that failed, and can say why (9.1) */
+};
+
+/*
  * Descriptors are numbers in QEMU's own table. Strings belong to the caller; none may hold a
  * NUL or newline, which no exec or path could carry.
  */
 struct tp_qemu_args {
 	const char *program;
+	uint32_t traits;	  /* enum tp_qemu_trait, or'ed */
 	const char *guest_name;	  /* passes tp_guest_name_ok */
 	const char *firmware_dir; /* for -L; NULL: QEMU's own */
 	enum tp_role role;

@@ -122,6 +122,9 @@ struct torpor_error *tp_device_file_init(
 	TP_FD int read_fd = -1;
 	int64_t set = -1;
 
+	if (guest->traits & TP_QEMU_NO_SAVE_DEVICES)
+		return tp_error(TORPOR_E_UNSUPPORTED, "open for device state of",
+			tp_guest_name(guest), "its QEMU has no xen-save-devices-state");
 	TP_TRY(tp_memfd("torpor-devices", 0, &read_fd));
 	TP_FREE char *path = tp_asprintf("/proc/self/fd/%d", read_fd);
 	/* QEMU wants to write only, and takes a descriptor of a set only if it can do just that. */
@@ -228,13 +231,18 @@ static struct torpor_error *await_postmigrate(struct tp_guest *guest, const stru
 	}
 }
 
+/*
+ * "fd:" is for sockets and pipes, in all versions. (For files it is deprecated since 9.1, QEMU:
+ * docs/about/deprecated.rst; that is why no state goes into one directly.)
+ */
 static struct torpor_error *start(
-	struct tp_guest *guest, const char *command, const struct tp_call *call)
+	struct tp_guest *guest, const char *command, json_t *args, const struct tp_call *call)
 {
 	static const char *const migration[] = {"MIGRATION", "MIGRATION_PASS", NULL};
 
 	tp_qmp_forget_events(tp_guest_qmp(guest), migration);
-	return run(guest, command, json_pack("{s:s}", "uri", "fd:" FD_NAME), call);
+	json_object_set_new(args, "uri", json_string("fd:" FD_NAME));
+	return run(guest, command, args, call);
 }
 
 /* Whether ERR says that the call was over before the answer came. */
@@ -302,7 +310,7 @@ struct torpor_error *tp_guest_migrate_start(
 	TP_TRY(run(guest, "migrate-set-parameters",
 		json_pack("{s:I}", "max-bandwidth", (json_int_t)BANDWIDTH_MAX), call));
 	TP_TRY(prepare(guest, fd, ignore_shared, call));
-	struct torpor_error *err = start(guest, "migrate", call);
+	struct torpor_error *err = start(guest, "migrate", json_object(), call);
 	/* Without its reply: it may be carried out all the same, and would stop the guest later. */
 	if (is_over(err))
 		return tp_error_first(err, tp_guest_migrate_cancel(guest, &soon));
@@ -335,7 +343,12 @@ struct torpor_error *tp_guest_load_prepare(
 
 struct torpor_error *tp_guest_load_start(struct tp_guest *guest, const struct tp_call *call)
 {
-	return start(guest, "migrate-incoming", call);
+	json_t *args = json_object();
+
+	/* One that stays can be asked why; the others end, and their last words are read. */
+	if (guest->traits & TP_QEMU_STAYS)
+		json_object_set_new(args, "exit-on-error", json_false());
+	return start(guest, "migrate-incoming", args, call);
 }
 
 struct torpor_error *tp_guest_load_wait(struct tp_guest *guest, const struct tp_call *call)

@@ -34,6 +34,7 @@ struct tp_device_file {
 	int64_t set;  /* QEMU's number for it */
 };
 
+/* UNSUPPORTED where QEMU can't write it (TP_QEMU_NO_SAVE_DEVICES). */
 struct torpor_error *tp_device_file_init(struct tp_device_file *file, struct tp_guest *guest,
 	const struct tp_call *call) TP_MUST_USE;
 /* Closes our ends; QEMU keeps its own until it ends. Descriptors of -1 are fine. */
@@ -74,8 +75,8 @@ struct torpor_error *tp_guest_migrate_cancel(
  * Loads a stream from FD (not taken) at its offset into a TP_ROLE_INCOMING guest, once in its
  * life; afterwards it is "paused". FD is a memfd (no writer needed: the quickest), or a socket or
  * pipe whose other end is written by somebody else meanwhile; all three were seen to work with
- * 7.2. IGNORE_SHARED as it was for the stream's writer. A stream that doesn't fit ends QEMU 7.2;
- * the error then holds its words.
+ * 7.2. IGNORE_SHARED as it was for the stream's writer. A stream that doesn't fit ends a
+ * QEMU that hasn't TP_QEMU_STAYS; the error holds its words, as it does of one that stays.
  */
 struct torpor_error *tp_guest_load_from_fd(
 	struct tp_guest *guest, int fd, bool ignore_shared, const struct tp_call *call) TP_MUST_USE;

@@ -110,7 +110,8 @@ static struct torpor_error *spawn(struct direct_launcher *launcher, struct direc
 	TP_FD int record_fd = -1;
 	struct handed handed = {.n = 0};
 	struct tp_qemu_args args = {
-		.program = launcher->qemu,
+		.program = spec->program ? spec->program : launcher->qemu,
+		.traits = spec->traits,
 		.guest_name = spec->name,
 		.firmware_dir = launcher->firmware_dir,
 		.role = spec->role,

@@ -3,7 +3,6 @@
 #include "engine/inspect.h"
 
 #include <errno.h>
-#include <string.h>
 #include <sys/socket.h>
 
 #include "base/mem.h"
@@ -156,95 +155,8 @@ const char *tp_inspect_version(const struct tp_inspector *inspector)
 	return tp_qmp_version(inspector->qmp);
 }
 
-static struct torpor_error *ask(struct tp_inspector *inspector, const char *command,
+struct torpor_error *tp_inspect(struct tp_inspector *inspector, const char *command, json_t *args,
 	const struct tp_call *call, json_t **reply_out)
 {
-	return tp_qmp_execute(inspector->qmp, command, NULL, -1, call, reply_out);
-}
-
-/* The entry of a list whose member KEY is VALUE, borrowed, or NULL. */
-static json_t *entry_with(json_t *list, const char *key, const char *value)
-{
-	json_t *entry;
-	size_t i;
-
-	json_array_foreach (list, i, entry) {
-		const char *found = json_string_value(json_object_get(entry, key));
-		if (found && strcmp(found, value) == 0)
-			return entry;
-	}
-	return NULL;
-}
-
-struct torpor_error *tp_inspect_machine(struct tp_inspector *inspector, const char *alias,
-	const struct tp_call *call, char **machine_type_out)
-{
-	json_t *machines;
-	struct torpor_error *err = NULL;
-
-	TP_TRY(ask(inspector, "query-machines", call, &machines));
-	json_t *machine = entry_with(machines, "name", alias);
-	if (!machine)
-		machine = entry_with(machines, "alias", alias);
-	const char *name = json_string_value(json_object_get(machine, "name"));
-	if (name)
-		*machine_type_out = tp_strdup(name);
-	else
-		err = tp_error(TORPOR_E_UNSUPPORTED, "look up machine", alias,
-			"this QEMU has none of that name");
-	json_decref(machines);
-	return err;
-}
-
-struct torpor_error *tp_inspect_cpu(
-	struct tp_inspector *inspector, const struct tp_call *call, char **cpu_model_out)
-{
-	json_t *definitions;
-
-	TP_TRY(ask(inspector, "query-cpu-definitions", call, &definitions));
-	struct torpor_error *err = tp_cpu_choose(definitions, cpu_model_out);
-	json_decref(definitions);
-	return err;
-}
-
-/* MODEL less the features in MISSING, an array of strings. */
-static char *model_without(const char *model, json_t *missing)
-{
-	char *edited = tp_strdup(model);
-	json_t *feature;
-	size_t i;
-
-	json_array_foreach (missing, i, feature) {
-		const char *name = json_string_value(feature);
-		char *longer = tp_asprintf("%s,-%s", edited, name ? name : "");
-		free(edited);
-		edited = longer;
-	}
-	return edited;
-}
-
-struct torpor_error *tp_cpu_choose(json_t *definitions, char **cpu_model_out)
-{
-	static const char *const wanted[] = {"Westmere-v1", "Nehalem-v1", "qemu64-v1"};
-	json_t *missing = NULL;
-
-	for (size_t i = 0; i < TP_ARRAY_LEN(wanted); i++) {
-		json_t *model = entry_with(definitions, "name", wanted[i]);
-		missing = json_object_get(model, "unavailable-features");
-		if (json_is_array(missing) && json_array_size(missing) == 0) {
-			*cpu_model_out = tp_strdup(wanted[i]);
-			return NULL;
-		}
-	}
-	/* The last one is the smallest. What it lacks is left out, in a name that must be sound. */
-	const char *smallest = wanted[TP_ARRAY_LEN(wanted) - 1];
-	if (!json_is_array(missing))
-		return tp_error(TORPOR_E_UNSUPPORTED, "choose a CPU model", NULL,
-			"this QEMU has no %s or doesn't say what the host lacks for it", smallest);
-	TP_FREE char *model = model_without(smallest, missing);
-	if (!tp_cpu_model_ok(model))
-		return tp_error(TORPOR_E_UNSUPPORTED, "choose a CPU model", NULL,
-			"the host lacks too much for %s", smallest);
-	*cpu_model_out = TP_TAKE(model);
-	return NULL;
+	return tp_qmp_execute(inspector->qmp, command, args, -1, call, reply_out);
 }

@@ -33,7 +33,9 @@ struct torpor_error *tp_launcher_start(struct tp_launcher *launcher,
 	const struct tp_guest_spec *spec, const struct tp_call *call, struct tp_guest **guest_out)
 {
 	TP_TRY(check_spec(spec));
-	return launcher->ops->start(launcher, spec, call, guest_out);
+	TP_TRY(launcher->ops->start(launcher, spec, call, guest_out));
+	(*guest_out)->traits = spec->traits;
+	return NULL;
 }
 
 struct torpor_error *tp_launcher_find(struct tp_launcher *launcher, const char *name,

@@ -14,6 +14,8 @@ struct tp_guest_spec {
 	const struct tp_guest_config *config;
 	const char *name; /* passes tp_guest_name_ok; unique among the launcher's guests */
 	enum tp_role role;
+	const char *program; /* the QEMU to run; NULL: the launcher's own */
+	uint32_t traits;     /* of that QEMU: enum tp_qemu_trait, or'ed; 0 where it wasn't asked */
 	/* For TP_ROLE_BOOT; NULL where there is none. */
 	const char *kernel;
 	const char *initrd;
@@ -125,6 +127,7 @@ struct tp_guest {
 	struct tp_qmp *qmp;	/* owned */
 	struct tp_agent *agent; /* owned; NULL without channels */
 	int helper_fd;		/* owned; -1: none, or taken */
+	uint32_t traits;	/* of its QEMU, as its spec said; 0 for one that was found */
 	int64_t last_set;	/* of descriptors lent to QEMU (engine/control.c) */
 	int exit_status;	/* as of wait(2); -1 until it was taken */
 };

@@ -43,6 +43,7 @@ struct build {
 	struct tp_guest *guest;
 	struct tp_helper *helper;
 	int ram_fd;
+	struct tp_qemu_use qemu;
 };
 
 static void say(struct build *b, const char *stage, const char *line)
@@ -90,30 +91,71 @@ static const char *command_line(
 	return "console=ttyS0 quiet panic=-1";
 }
 
+static struct tp_boot_files files_of(const struct torpor_template_spec *spec)
+{
+	return (struct tp_boot_files){
+		.kernel = spec->kernel, .initrd = spec->initrd, .append = spec->append};
+}
+
 static struct torpor_error *choose_accel(struct build *b)
 {
 	const struct torpor_template_spec *spec = b->spec;
 	const char *wanted = spec->accel ? spec->accel : "auto";
 	struct tp_guest_config *config = &b->record.guest;
-	struct tp_boot_files files = {
-		.kernel = spec->kernel, .initrd = spec->initrd, .append = spec->append};
+	struct tp_boot_files files = files_of(spec);
 	TP_FREE char *why_not = NULL;
 	enum tp_accel accel;
 
 	if (tp_accel_from_name(wanted, &accel))
-		return tp_machine_resolve(b->engine, accel, spec->cpu, b->call, config);
+		return tp_machine_resolve(b->engine, NULL, accel, spec->cpu, b->call, config);
 	if (strcmp(wanted, "auto") != 0)
 		return tp_error(TORPOR_E_INVALID, "build template", spec->name,
 			"the accelerator is auto, kvm or tcg, not \"%s\"", wanted);
 	say(b, "probe", "trying whether kvm runs this kernel (10 s at most)");
-	TP_TRY(tp_machine_try_kvm(b->engine, &files, spec->cpu, b->call, config, &why_not));
+	TP_TRY(tp_machine_try_kvm(b->engine, NULL, &files, spec->cpu, b->call, config, &why_not));
 	if (!why_not) {
 		say(b, "probe", "kvm works");
 		return NULL;
 	}
 	TP_FREE char *line = tp_asprintf("tcg, since kvm doesn't do: %s", why_not);
 	say(b, "probe", line);
-	return tp_machine_resolve(b->engine, TP_ACCEL_TCG, spec->cpu, b->call, config);
+	return tp_machine_resolve(b->engine, NULL, TP_ACCEL_TCG, spec->cpu, b->call, config);
+}
+
+/* Under KVM the QEMU for microvm alone, where it boots this kernel; else CONFIG stays as it is. */
+static struct torpor_error *choose_small(struct build *b)
+{
+	struct tp_guest_config *config = &b->record.guest;
+	const char *program = tp_machine_small_qemu(b->engine, config->machine);
+	TP_GUEST_CONFIG struct tp_guest_config small = tp_guest_config_copy(config);
+	struct tp_boot_files files = files_of(b->spec);
+	TP_FREE char *why_not = NULL;
+
+	if (!program || config->accel != TP_ACCEL_KVM)
+		return NULL;
+	TP_TRY(tp_machine_try_kvm(
+		b->engine, program, &files, b->spec->cpu, b->call, &small, &why_not));
+	if (!why_not) {
+		tp_guest_config_deinit(config);
+		*config = small;
+		small = (struct tp_guest_config){0};
+	}
+	TP_FREE char *line = why_not ? tp_asprintf("not %s: %s", program, why_not)
+				     : tp_asprintf("it runs under %s", program);
+	say(b, "probe", line);
+	return NULL;
+}
+
+/* What was resolved may not be what was named: a name without version has got one. */
+static void tell_cpu(struct build *b)
+{
+	const char *model = b->record.guest.cpu_model;
+
+	if (!b->spec->cpu || strcmp(b->spec->cpu, model) == 0)
+		return;
+	TP_FREE char *line = tp_asprintf(
+		"CPU model %s is %s here, and is called so from now on", b->spec->cpu, model);
+	say(b, "probe", line);
 }
 
 static struct torpor_error *choose_machine(struct build *b)
@@ -130,6 +172,10 @@ static struct torpor_error *choose_machine(struct build *b)
 	config->vcpus = spec->vcpus ? spec->vcpus : 1;
 	config->channels = true;
 	TP_TRY(choose_accel(b));
+	TP_TRY(choose_small(b));
+	tell_cpu(b);
+	struct tp_boot_files files = files_of(spec);
+	TP_TRY(tp_machine_find_qemu(b->engine, config, &files, spec->name, b->call, &b->qemu));
 	b->record.template_name = tp_strdup(spec->name);
 	b->record.append = tp_strdup(command_line(spec, config));
 	b->report.probe_ns = tp_now_ns() - start;
@@ -215,6 +261,8 @@ static struct torpor_error *start(struct build *b)
 		.config = &b->record.guest,
 		.name = name,
 		.role = TP_ROLE_BOOT,
+		.program = b->qemu.program,
+		.traits = b->qemu.traits,
 		.kernel = spec->kernel,
 		.initrd = spec->initrd,
 		.append = b->record.append,
@@ -446,6 +494,7 @@ static void build_deinit(struct build *b)
 		tp_error_log(tp_template_remove_dir(b->engine, b->dir_name));
 	tp_close(b->dir_fd);
 	free(b->dir_name);
+	tp_qemu_use_deinit(&b->qemu);
 	tp_record_deinit(&b->record);
 }
 
@@ -468,12 +517,16 @@ struct torpor_error *torpor_template_build(struct torpor_engine *engine,
 
 	TP_TRY(check_spec(spec));
 	struct torpor_error *err = build(&b, &base);
+	struct tp_qemu_use qemu = b.qemu;
+	b.qemu = (struct tp_qemu_use){0};
 	build_deinit(&b);
-	if (err)
+	if (err) {
+		tp_qemu_use_deinit(&qemu);
 		return tp_error_in(err, "build template", spec->name);
+	}
 	if (report_out)
 		*report_out = b.report;
-	*template_out =
-		tp_template_adopt(engine, spec->name, base, b.report.image_bytes, tp_realtime_ns());
+	*template_out = tp_template_adopt(
+		engine, spec->name, base, &qemu, b.report.image_bytes, tp_realtime_ns());
 	return NULL;
 }

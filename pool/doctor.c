@@ -115,7 +115,7 @@ static struct torpor_error *prove_kvm(struct doctor *d, const char *wanted)
 		tp_asprintf("%s/templates/%s/" TEMPLATE_KERNEL, d->engine->state_dir, info.name);
 	struct tp_boot_files files = {.kernel = kernel};
 	config.memory_bytes = info.memory;
-	TP_TRY(tp_machine_try_kvm(d->engine, &files, NULL, d->call, &config, &why_not));
+	TP_TRY(tp_machine_try_kvm(d->engine, NULL, &files, NULL, d->call, &config, &why_not));
 	tell_kvm(d, info.name, why_not);
 	return NULL;
 }

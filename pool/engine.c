@@ -12,13 +12,15 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "engine/kept.h"
 #include "pool/session.h"
 #include "pool/template.h"
 #include "pool/turn.h"
 #include "pool/watch.h"
 #include "storage/io.h"
 
-#define DEFAULT_QEMU "qemu-system-x86_64"
+#define DEFAULT_QEMU   "qemu-system-x86_64"
+#define MICROVM_SUFFIX "-microvm"
 
 static void log_line(void *data, enum tp_log_level level, const char *line)
 {
@@ -129,6 +131,22 @@ static struct torpor_error *start_parts(
 	return tp_watcher_new(engine, &engine->watcher);
 }
 
+/* The one named; else the one beside QEMU, of its name with "-microvm" behind it, if it's there. */
+static char *find_small_qemu(const struct torpor_engine_options *options, const char *qemu)
+{
+	const char *named = options->qemu_microvm;
+	char *path = NULL;
+
+	if (named && !*named)
+		return NULL;
+	TP_ERROR struct torpor_error *none = tp_program_find(named ? named : qemu, &path);
+	if (none || named)
+		return path;
+	TP_FREE char *large = path;
+	TP_FREE char *beside = tp_asprintf("%s" MICROVM_SUFFIX, large);
+	return access(beside, X_OK) == 0 ? TP_TAKE(beside) : NULL;
+}
+
 struct torpor_error *tp_engine_open_unswept(
 	const struct torpor_engine_options *options, struct torpor_engine **engine_out)
 {
@@ -141,6 +159,7 @@ struct torpor_error *tp_engine_open_unswept(
 		options->state_dir ? tp_strdup(options->state_dir) : tp_default_state_dir();
 	engine->run_dir = tp_asprintf("%s/run", engine->state_dir);
 	engine->qemu = tp_strdup(options->qemu ? options->qemu : DEFAULT_QEMU);
+	engine->qemu_microvm = find_small_qemu(options, engine->qemu);
 	engine->exec_helper = tp_strdup(options->exec_helper);
 	engine->state_fd = engine->templates_fd = engine->images_fd = -1;
 	engine->keep_guests = options->keep_guests;
@@ -195,6 +214,7 @@ struct torpor_engine *torpor_engine_close(struct torpor_engine *engine)
 	tp_close(engine->state_fd);
 	pthread_mutex_destroy(&engine->lock);
 	free(engine->qemu);
+	free(engine->qemu_microvm);
 	free(engine->exec_helper);
 	free(engine->run_dir);
 	free(engine->state_dir);

@@ -7,6 +7,7 @@
  *   images/NAME               images of parked sessions, checkpoints
  *   run/NAME/                 of a running guest; the launcher's
  *   accel.json                which kernels kvm was proven to run, or not
+ *   qemu.json                 what each QEMU said that it can do
  */
 #ifndef TP_POOL_ENGINE_H
 #define TP_POOL_ENGINE_H
@@ -47,8 +48,9 @@ struct torpor_engine {
 	int state_fd;
 	int templates_fd;
 	int images_fd;
-	char *qemu;	   /* a path or a name to look up */
-	char *exec_helper; /* or NULL: the default */
+	char *qemu;	    /* a path or a name to look up */
+	char *qemu_microvm; /* a path; NULL: there is none, or it isn't wanted */
+	char *exec_helper;  /* or NULL: the default */
 	bool keep_guests;
 	torpor_event_fn *on_event; /* or NULL */
 	void *event_data;

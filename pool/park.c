@@ -12,11 +12,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/probe.h"
 #include "engine/control.h"
 #include "pool/session.h"
 #include "pool/watch.h"
+#include "pool/where.h"
 #include "snapshot/restore.h"
 
 /* Beside the pages: metadata and compressed device state. */
@@ -179,6 +181,18 @@ static struct torpor_error *forget_image(
 	return take_back(session, err);
 }
 
+/* Says so where the image will be of less use than its owner may think. */
+static void foresee(struct torpor_session *session, const struct tp_call *call,
+	struct torpor_park_report *report)
+{
+	TP_FREE char *doubt = tp_template_doubt(session->tmpl, call);
+
+	if (!doubt)
+		return;
+	snprintf(report->note, sizeof(report->note), "%s", doubt);
+	tp_log(TP_LOG_WARNING, "park session %s: %s", session->name, doubt);
+}
+
 static struct torpor_error *park(struct torpor_session *session,
 	const struct tp_session_hooks *hooks, const struct tp_call *call,
 	struct torpor_park_report *report)
@@ -187,6 +201,7 @@ static struct torpor_error *park(struct torpor_session *session,
 	uint64_t stop_ns;
 
 	TP_TRY(tp_session_require_guest(session, "park"));
+	foresee(session, call, report);
 	TP_TRY(tp_session_save(session, name, false, call, &stop_ns, report));
 	if (hooks && hooks->on_durable) {
 		struct torpor_error *err = hooks->on_durable(hooks->data, session);
@@ -250,6 +265,7 @@ struct torpor_error *torpor_session_checkpoint(struct torpor_session *session,
 			"this can't be an image's name");
 	TP_TRY(tp_session_enter(session, true, &call));
 	TP_PROBE2(checkpoint__begin, session->name, image_name);
+	foresee(session, &call, &report);
 	struct torpor_error *err = tp_session_require_guest(session, "checkpoint");
 	if (!err)
 		err = tp_session_save(session, image_name, true, &call, &stop_ns, &report);

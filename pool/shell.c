@@ -20,12 +20,15 @@ struct torpor_error *tp_shell_start_bare(
 	struct torpor_template *tmpl, const struct tp_call *call, struct tp_shell **shell_out)
 {
 	struct torpor_engine *engine = tmpl->engine;
+	TP_TRY(tp_template_find_qemu(tmpl, call));
 	TP_FREE char *name = tp_engine_guest_name(engine, "shell");
 	TP_CLEANUP(tp_shell_free) struct tp_shell *shell = tp_calloc(1, sizeof(*shell));
 	struct tp_guest_spec spec = {
 		.config = &tmpl->base->record.guest,
 		.name = name,
 		.role = TP_ROLE_INCOMING,
+		.program = tmpl->qemu.program,
+		.traits = tmpl->qemu.traits,
 		.ram_fd = tmpl->base->fd,
 		.ram_shared = false,
 		.console_fd = -1,
@@ -75,11 +78,12 @@ void tp_shell_put(struct torpor_template *tmpl, struct tp_shell *shell)
 	tp_stock_put(tmpl, &tmpl->shells, shell);
 }
 
-struct torpor_error *tp_shell_start_own(struct torpor_engine *engine,
+struct torpor_error *tp_shell_start_own(struct torpor_template *tmpl,
 	const struct tp_guest_config *config, const struct tp_call *call,
 	struct tp_shell **shell_out)
 {
-	TP_FREE char *name = tp_engine_guest_name(engine, "own");
+	TP_TRY(tp_template_find_qemu(tmpl, call));
+	TP_FREE char *name = tp_engine_guest_name(tmpl->engine, "own");
 	TP_CLEANUP(tp_shell_free) struct tp_shell *shell = tp_calloc(1, sizeof(*shell));
 	TP_FD int ram_fd = -1;
 
@@ -89,11 +93,13 @@ struct torpor_error *tp_shell_start_own(struct torpor_engine *engine,
 		.config = config,
 		.name = name,
 		.role = TP_ROLE_INCOMING,
+		.program = tmpl->qemu.program,
+		.traits = tmpl->qemu.traits,
 		.ram_fd = ram_fd,
 		.ram_shared = true,
 		.console_fd = -1,
 	};
-	TP_TRY(tp_launcher_start(engine->launcher, &spec, call, &shell->guest));
+	TP_TRY(tp_launcher_start(tmpl->engine->launcher, &spec, call, &shell->guest));
 	tp_memory_init_own(&shell->memory, TP_TAKE_FD(ram_fd), config->memory_bytes);
 	TP_TRY(tp_memory_begin_load(&shell->memory, shell->guest, call));
 	*shell_out = TP_TAKE(shell);

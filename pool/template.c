@@ -55,6 +55,7 @@ static void free_template(struct torpor_template *tmpl)
 {
 	tp_stock_shrink(tmpl, 0, 0);
 	tp_base_unref(tmpl->base);
+	tp_qemu_use_deinit(&tmpl->qemu);
 	free(tmpl->name);
 	free(tmpl);
 }
@@ -96,7 +97,8 @@ static struct torpor_template *in_use(struct torpor_engine *engine, const uint8_
 }
 
 struct torpor_template *tp_template_adopt(struct torpor_engine *engine, const char *name,
-	struct tp_base *base, uint64_t image_bytes, uint64_t created_ns)
+	struct tp_base *base, const struct tp_qemu_use *qemu, uint64_t image_bytes,
+	uint64_t created_ns)
 {
 	struct torpor_template *tmpl = tp_calloc(1, sizeof(*tmpl));
 
@@ -106,6 +108,16 @@ struct torpor_template *tp_template_adopt(struct torpor_engine *engine, const ch
 	tmpl->image_bytes = image_bytes;
 	tmpl->created_ns = created_ns;
 	tmpl->refs = 1;
+	if (qemu) {
+		tmpl->qemu = *qemu;
+		atomic_init(&tmpl->has_qemu, true);
+	}
+	TP_FREE char *path = tp_asprintf("%s/" TEMPLATE_IMAGE, name);
+	struct stat st;
+	if (fstatat(engine->templates_fd, path, &st, 0) == 0) {
+		tmpl->dev = st.st_dev;
+		tmpl->inode = st.st_ino;
+	}
 	pthread_mutex_lock(&engine->lock);
 	tmpl->next = engine->templates;
 	engine->templates = tmpl;
@@ -125,8 +137,8 @@ static struct torpor_error *get_template(struct torpor_engine *engine, const cha
 	struct torpor_template *tmpl = in_use(engine, tp_image_meta(image)->template_id);
 	if (!tmpl) {
 		TP_TRY(tp_base_fill(engine->templates_fd, path, engine->workers, call, &base));
-		tmpl = tp_template_adopt(
-			engine, name, base, tp_image_file_bytes(image), tp_image_created_ns(image));
+		tmpl = tp_template_adopt(engine, name, base, NULL, tp_image_file_bytes(image),
+			tp_image_created_ns(image));
 	}
 	*template_out = tmpl;
 	return NULL;
@@ -141,12 +153,52 @@ static struct torpor_error *open_template(struct torpor_engine *engine, const ch
 	return err;
 }
 
+/* By whoever has the turn to fill. */
+static struct torpor_error *find_qemu(struct torpor_template *tmpl, const struct tp_call *call)
+{
+	const struct tp_record *record = &tmpl->base->record;
+	TP_FREE char *kernel = tp_template_path(tmpl, TEMPLATE_KERNEL);
+	TP_FREE char *initrd = tp_template_path(tmpl, TEMPLATE_INITRD);
+	struct tp_boot_files files = {
+		.kernel = access(kernel, F_OK) == 0 ? kernel : NULL,
+		.initrd = access(initrd, F_OK) == 0 ? initrd : NULL,
+		.append = record->append,
+	};
+
+	if (atomic_load(&tmpl->has_qemu))
+		return NULL;
+	TP_TRY(tp_machine_find_qemu(
+		tmpl->engine, &record->guest, &files, tmpl->name, call, &tmpl->qemu));
+	atomic_store(&tmpl->has_qemu, true);
+	return NULL;
+}
+
+struct torpor_error *tp_template_find_qemu(struct torpor_template *tmpl, const struct tp_call *call)
+{
+	struct tp_turn *turn = tmpl->engine->fill_turn;
+
+	if (atomic_load(&tmpl->has_qemu))
+		return NULL;
+	TP_TRY(tp_turn_take(turn, call, tmpl->name));
+	struct torpor_error *err = find_qemu(tmpl, call);
+	tp_turn_give(turn);
+	return err;
+}
+
 struct torpor_error *torpor_template_open(struct torpor_engine *engine, const char *name,
 	const struct torpor_call *public_call, struct torpor_template **template_out)
 {
 	struct tp_call call = tp_call_from(public_call, OPEN_TIMEOUT_NS);
+	struct torpor_template *tmpl;
 
-	return open_template(engine, name, &call, template_out);
+	TP_TRY(open_template(engine, name, &call, &tmpl));
+	struct torpor_error *err = tp_template_find_qemu(tmpl, &call);
+	if (err) {
+		torpor_template_close(tmpl);
+		return tp_error_in(err, "open template", name);
+	}
+	*template_out = tmpl;
+	return NULL;
 }
 
 char *tp_template_path(const struct torpor_template *tmpl, const char *file)
@@ -221,6 +273,22 @@ static struct torpor_error *find_name(struct torpor_engine *engine, const uint8_
 	return NULL;
 }
 
+struct torpor_error *tp_template_where(struct torpor_engine *engine,
+	const uint8_t id[TP_IDENTITY_LEN], const struct tp_call *call, char **name_out)
+{
+	struct find find = {.id = id};
+	struct torpor_template *tmpl = in_use(engine, id);
+
+	if (tmpl) {
+		*name_out = tp_strdup(tmpl->name);
+		torpor_template_close(tmpl);
+		return NULL;
+	}
+	TP_TRY(for_each_stored(engine, call, match_id, &find));
+	*name_out = find.name;
+	return NULL;
+}
+
 struct torpor_error *tp_template_open_id(struct torpor_engine *engine,
 	const uint8_t id[TP_IDENTITY_LEN], const char *name_hint, const struct tp_call *call,
 	struct torpor_template **template_out)
@@ -249,8 +317,8 @@ static struct torpor_error *take_back(struct torpor_engine *engine, const char *
 	if (!tmpl) {
 		TP_TRY(tp_base_take_back(
 			engine->templates_fd, path, pid, engine->workers, call, &base));
-		tmpl = tp_template_adopt(
-			engine, name, base, tp_image_file_bytes(image), tp_image_created_ns(image));
+		tmpl = tp_template_adopt(engine, name, base, NULL, tp_image_file_bytes(image),
+			tp_image_created_ns(image));
 	}
 	*template_out = tmpl;
 	return NULL;

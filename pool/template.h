@@ -10,6 +10,7 @@
 
 #include "engine/helper.h"
 #include "pool/engine.h"
+#include "pool/machine.h"
 #include "snapshot/memory.h"
 
 /* A clone without state, or a warm guest. Belongs to whoever has it. */
@@ -37,6 +38,12 @@ struct torpor_template {
 	struct tp_base *base;
 	uint64_t image_bytes;
 	uint64_t created_ns; /* CLOCK_REALTIME */
+	dev_t dev;	     /* of the file that it is stored in; both 0 if there was none */
+	ino_t inode;
+
+	/* Set once by tp_template_find_qemu, constant then; read by whoever has called it. */
+	atomic_bool has_qemu;
+	struct tp_qemu_use qemu;
 
 	/* By the engine's lock. */
 	struct torpor_template *next;
@@ -60,6 +67,17 @@ struct torpor_error *tp_template_open_id(struct torpor_engine *engine,
 struct torpor_error *tp_template_take_back(struct torpor_engine *engine,
 	const uint8_t id[TP_IDENTITY_LEN], const char *name_hint, pid_t pid,
 	const struct tp_call *call, struct torpor_template **template_out) TP_MUST_USE;
+
+/*
+ * Finds the QEMU that runs its guests, unless that was done. MISMATCH, with the reason, if this
+ * host has none: another machine type, CPU or accelerator than it can offer.
+ */
+struct torpor_error *tp_template_find_qemu(
+	struct torpor_template *tmpl, const struct tp_call *call) TP_MUST_USE;
+
+/* Whether one of that identity is in use or stored; its name, the caller's, or NULL. */
+struct torpor_error *tp_template_where(struct torpor_engine *engine,
+	const uint8_t id[TP_IDENTITY_LEN], const struct tp_call *call, char **name_out) TP_MUST_USE;
 
 /* Removes templates that were not finished. */
 struct torpor_error *tp_template_sweep(struct torpor_engine *engine) TP_MUST_USE;
@@ -134,8 +152,11 @@ void tp_stock_note_deaf(struct torpor_template *tmpl, unsigned int count);
 /* How many did since the last call. */
 unsigned int tp_stock_take_deaf(struct torpor_template *tmpl);
 
-/* A process for a guest without base: empty RAM in a memfd of its own, mapped shared. */
-struct torpor_error *tp_shell_start_own(struct torpor_engine *engine,
+/*
+ * A process for a guest without base, run by TMPL's QEMU: empty RAM in a memfd of its own, mapped
+ * shared.
+ */
+struct torpor_error *tp_shell_start_own(struct torpor_template *tmpl,
 	const struct tp_guest_config *config, const struct tp_call *call,
 	struct tp_shell **shell_out) TP_MUST_USE;
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The ways into RUNNING: loading into a shell, booting anew. */
 #include <poll.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -36,20 +37,45 @@ static struct torpor_error *get_shell(struct torpor_session *session, const stru
 	const struct tp_call *call, bool *waited, struct tp_shell **shell_out)
 {
 	if (image && tp_image_meta(image)->kind == TP_IMAGE_FULL)
-		return tp_shell_start_own(session->engine, &session->record.guest, call, shell_out);
+		return tp_shell_start_own(session->tmpl, &session->record.guest, call, shell_out);
 	return tp_shell_take(session->tmpl, call, waited, shell_out);
 }
 
+/* By the QEMU that is at hand; the image is NULL for the template's own state. */
 static struct torpor_error *check(const struct torpor_session *session,
-	const struct tp_image *image, const struct tp_shell *shell)
+	const struct tp_image *image, const struct tp_base *base, const char *version)
 {
-	const char *version = tp_qmp_version(tp_guest_qmp(shell->guest));
-
 	if (!image)
 		return tp_restore_check_qemu(
 			&session->tmpl->base->record, version, session->tmpl->name);
-	return tp_restore_check(
-		image, &session->record, shell->memory.base, version, session->name);
+	return tp_restore_check(image, &session->record, base, version, session->name);
+}
+
+/* What can be told before there is a process. */
+static struct torpor_error *check_ahead(
+	struct torpor_session *session, const struct tp_image *image, const struct tp_call *call)
+{
+	struct torpor_template *tmpl = session->tmpl;
+	bool own = image && tp_image_meta(image)->kind == TP_IMAGE_FULL;
+
+	TP_TRY(tp_template_find_qemu(tmpl, call));
+	TP_TRY(check(session, image, own ? NULL : tmpl->base, tmpl->qemu.version));
+	/* A guest with a base is its template's. */
+	const char *field =
+		own ? tp_guest_config_difference(&session->record.guest, &tmpl->base->record.guest)
+		    : NULL;
+	if (!field || strcmp(field, "qemu_version") == 0)
+		return NULL;
+	return tp_machine_check(
+		tmpl->engine, tmpl->qemu.program, &session->record.guest, session->name, call);
+}
+
+/* Whether a process that failed to load is still there to be blamed. */
+static bool lives(struct tp_guest *guest)
+{
+	struct pollfd end = {.fd = tp_guest_pidfd(guest), .events = POLLIN};
+
+	return poll(&end, 1, 0) == 0;
 }
 
 /* One attempt to load; the shell is the caller's, to end if it fails. */
@@ -64,11 +90,15 @@ static struct torpor_error *load(struct torpor_session *session, const struct tp
 	return NULL;
 }
 
-/* Gets a process and loads it. A shell that dies under the load is replaced once. */
+/*
+ * Gets a process and loads it. One that dies under the load is replaced once; so is one that has
+ * waited, whatever it did to itself meanwhile. A new one that says no will say it again.
+ */
 static struct torpor_error *load_shell(struct torpor_session *session, const struct tp_image *image,
 	const struct tp_call *call, struct torpor_resume_report *report,
 	struct tp_shell **shell_out)
 {
+	TP_TRY(check_ahead(session, image, call));
 	for (;;) {
 		struct tp_shell *shell;
 		uint64_t start = tp_now_ns();
@@ -80,7 +110,8 @@ static struct torpor_error *load_shell(struct torpor_session *session, const str
 		TP_PROBE3(
 			wake__process, session->name, report->source, tp_guest_name(shell->guest));
 
-		struct torpor_error *err = check(session, image, shell);
+		struct torpor_error *err = check(session, image, shell->memory.base,
+			tp_qmp_version(tp_guest_qmp(shell->guest)));
 		if (err) {
 			/* What is refused leaves no process behind that wasn't there before. */
 			if (waited)
@@ -95,8 +126,9 @@ static struct torpor_error *load_shell(struct torpor_session *session, const str
 			*shell_out = shell;
 			return NULL;
 		}
+		bool final = !waited && lives(shell->guest);
 		tp_shell_free(shell);
-		if (torpor_error_code(err) != TORPOR_E_QEMU || report->shells_replaced > 0)
+		if (torpor_error_code(err) != TORPOR_E_QEMU || final || report->shells_replaced > 0)
 			return err;
 		report->shells_replaced++;
 		tp_error_log(tp_error_in(err, "replace the shell of", session->name));
@@ -169,9 +201,7 @@ static struct torpor_error *run(struct torpor_session *session, struct waking *w
 
 static enum failing failing_of(const struct torpor_session *session, bool deaf)
 {
-	struct pollfd end = {.fd = tp_guest_pidfd(session->guest), .events = POLLIN};
-
-	if (poll(&end, 1, 0) > 0)
+	if (!lives(session->guest))
 		return DIED;
 	return deaf ? DEAF : FAILED;
 }
@@ -298,11 +328,14 @@ static struct torpor_error *start_boot(struct torpor_session *session, const str
 	struct tp_shell shell = {.memory = TP_MEMORY_NONE};
 	TP_FD int ram_fd = -1;
 
+	TP_TRY(tp_template_find_qemu(session->tmpl, call));
 	TP_TRY(tp_memfd(TP_MEMORY_MEMFD, config->memory_bytes, &ram_fd));
 	struct tp_guest_spec spec = {
 		.config = config,
 		.name = name,
 		.role = TP_ROLE_BOOT,
+		.program = session->tmpl->qemu.program,
+		.traits = session->tmpl->qemu.traits,
 		.kernel = kernel,
 		.initrd = access(initrd, F_OK) == 0 ? initrd : NULL,
 		.append = session->record.append,

@@ -3,35 +3,25 @@
 #include "snapshot/restore.h"
 
 #include <pthread.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/fd.h"
 #include "base/mem.h"
 #include "base/probe.h"
 #include "engine/control.h"
+#include "engine/qemu_info.h"
 #include "snapshot/sparse.h"
 #include "snapshot/state.h"
 #include "snapshot/stream.h"
 
 /* --- Does it fit? --- */
 
-/* "7.2.22" as a number that compares; what isn't a version counts as 0. */
-static uint64_t version_number(const char *version)
-{
-	unsigned int part[3] = {0};
-
-	if (sscanf(version, "%u.%u.%u", &part[0], &part[1], &part[2]) < 1)
-		return 0;
-	return (uint64_t)part[0] << 40 | (uint64_t)(part[1] & 0xfffff) << 20 | (part[2] & 0xfffff);
-}
-
 struct torpor_error *tp_restore_check_qemu(
 	const struct tp_record *record, const char *qemu_version, const char *object)
 {
 	const char *wrote = record->guest.qemu_version;
 
-	if (version_number(wrote) <= version_number(qemu_version))
+	if (!tp_qemu_is_older(qemu_version, wrote))
 		return NULL;
 	return tp_error_hint(
 		tp_error(TORPOR_E_MISMATCH, "check image", object,

@@ -115,20 +115,36 @@ static struct torpor_error *read_state(
 	return NULL;
 }
 
+static struct torpor_error *take_from(int fd, struct tp_guest *guest, uint64_t ram_bytes,
+	const struct tp_call *call, struct tp_state *state)
+{
+	TP_STREAM struct tp_stream *stream = NULL;
+	struct tp_stream_fd source = {.fd = fd, .call = call, .object = "guest state"};
+
+	TP_TRY(tp_stream_open(tp_stream_from_fd(&source), &stream));
+	TP_TRY(read_state(stream, ram_bytes, state));
+	return tp_guest_migrate_wait(guest, call);
+}
+
 struct torpor_error *tp_state_take(struct tp_guest *guest, uint64_t ram_bytes,
 	const struct tp_call *call, struct tp_state *state_out)
 {
-	TP_FD int fd = -1;
-	TP_STREAM struct tp_stream *stream = NULL;
 	TP_STATE struct tp_state state = {0};
+	int pair[2];
 
-	TP_TRY(tp_memfd("torpor-state", 0, &fd));
-	TP_TRY(tp_guest_migrate_to_fd(guest, fd, true, call));
-	if (lseek(fd, 0, SEEK_SET) < 0)
-		return tp_error_errno(errno, "rewind", "guest state");
-	struct tp_stream_fd source = {.fd = fd, .call = call, .object = "guest state"};
-	TP_TRY(tp_stream_open(tp_stream_from_fd(&source), &stream));
-	TP_TRY(read_state(stream, ram_bytes, &state));
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return tp_error_errno(errno, "make socket pair for", "guest state");
+	TP_FD int ours = pair[0];
+	TP_FD int theirs = pair[1];
+	TP_TRY(tp_guest_migrate_start(guest, theirs, true, call));
+	theirs = tp_close(theirs); /* QEMU has its own: its end is the stream's */
+	struct torpor_error *err = take_from(ours, guest, ram_bytes, call, &state);
+	if (err) {
+		/* Only a guest whose migration has ended can go on. */
+		struct tp_call soon = tp_call_within(5 * TP_NSEC_PER_SEC);
+		ours = tp_close(ours);
+		return tp_error_first(err, tp_guest_migrate_cancel(guest, &soon));
+	}
 	*state_out = state;
 	state = (struct tp_state){0};
 	return NULL;
@@ -197,8 +213,7 @@ struct torpor_error *tp_state_begin_load(struct tp_guest *guest, const uint8_t *
 	int pair[2];
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-		return tp_error_errno(
-			errno, "make socket pair for loading", tp_guest_name(guest));
+		return tp_error_errno(errno, "make socket pair for loading", tp_guest_name(guest));
 	TP_FD int ours = pair[0];
 	TP_FD int theirs = pair[1];
 	TP_TRY(tp_guest_load_prepare(guest, theirs, false, call));

@@ -75,6 +75,12 @@ typedef void torpor_event_fn(void *data, enum torpor_event event, const char *na
 struct torpor_engine_options {
 	const char *state_dir; /* made if missing; NULL: XDG state dir, /var/lib/torpor for root */
 	const char *qemu;      /* NULL: qemu-system-x86_64 on PATH */
+	/*
+	 * A QEMU for microvm and KVM alone, for microvm templates where it works (smaller,
+	 * quicker). NULL: the one beside qemu, of its name with "-microvm" behind it, if it is
+	 * there; "": never.
+	 */
+	const char *qemu_microvm;
 	const char *exec_helper; /* NULL: the installed torpor-exec */
 	bool keep_guests; /* true: guests outlive the engine; false: they die with the process */
 	unsigned int workers;	/* compression threads; 0: one for each core, at most 8 */
@@ -256,6 +262,8 @@ struct torpor_park_report {
 	uint64_t device_bytes;	/* raw */
 	uint64_t image_bytes;	/* st_size */
 	bool staged;		/* the whole delta fitted into staging */
+	char note[256]; /* what makes the image harder to resume than others, for people; or empty:
+			   its CPU is this host's own, its template isn't stored any more ... */
 	enum torpor_path path;
 	enum torpor_scan scan;
 };
@@ -454,6 +462,42 @@ struct torpor_image_info {
 struct torpor_error *torpor_image_inspect(
 	const char *path, const struct torpor_call *call, struct torpor_image_info *info_out);
 void torpor_image_info_deinit(struct torpor_image_info *info);
+
+/* One thing that resuming an image takes. Texts are for people. */
+struct torpor_need {
+	const char *subject; /* "template", "qemu", "machine", "cpu", "accelerator" */
+	char *needed;	     /* "QEMU 7.2.22 or newer" */
+	bool met;	     /* by this host */
+	char *why_not;	     /* NULL if met */
+};
+#define TORPOR_NEEDS 5
+
+struct torpor_where {
+	bool here;     /* this host can resume it: all needs are met */
+	bool portable; /* other hosts can, too: its CPU model is the same on all of them */
+	/* What another host must have, for programs. */
+	char qemu_version[32];	/* this one or a newer one, of the machine type below */
+	char machine_type[256]; /* "microvm" has no versions: QEMU promises nothing of a newer one
+				 */
+	char accel[8];		/* "kvm" or "tcg"; they don't mix */
+	char cpu[256];		/* model, version and feature edits */
+	char template_name[65]; /* both empty if it needs none */
+	char template_id[65];
+	/* The same one by one, and whether this host has it. */
+	struct torpor_need needs[TORPOR_NEEDS];
+	size_t n_needs;
+};
+
+/*
+ * Where the image in the file at PATH can be resumed, or used, if it is a template's. This host's
+ * QEMU is asked what it can do; it counts whether it can, not which version it is, but that nothing
+ * goes from a newer to an older one. Where the accelerator is kvm, the template's kernel is booted
+ * once (10 s at most, remembered until the host boots). PATH may also be the name of an image in
+ * the state directory. 60 s.
+ */
+struct torpor_error *torpor_image_where(struct torpor_engine *engine, const char *path,
+	const struct torpor_call *call, struct torpor_where *where_out);
+void torpor_where_deinit(struct torpor_where *where);
 
 /*
  * Checks every byte of the file; the error names the damaged section. With ENGINE (may be NULL)

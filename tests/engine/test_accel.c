@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Proving accelerators and choosing CPU models, with the real QEMU and the tiny guest. */
+/* Proving accelerators, with the real QEMU and the tiny guest. */
 #include "engine/accel.h"
 
 #include <fcntl.h>
@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "engine/inspect.h"
+#include "engine/qemu_info.h"
 #include "support.h"
 
 static char *dir;
@@ -37,80 +37,13 @@ static void teardown(void)
 
 TestSuite(accel, .init = setup, .fini = teardown);
 
-static struct tp_inspector *inspect(enum tp_accel accel)
+static struct tp_qemu_info ask(enum tp_accel accel)
 {
 	struct tp_direct_options options = {0};
-	struct tp_inspector *inspector;
+	struct tp_qemu_info info;
 
-	must(tp_inspector_start(&options, accel, &call, &inspector));
-	return inspector;
-}
-
-Test(accel, what_qemu_is)
-{
-	TP_CLEANUP(tp_inspector_end) struct tp_inspector *inspector = inspect(TP_ACCEL_TCG);
-	TP_FREE char *pc = NULL;
-	TP_FREE char *same = NULL;
-	TP_FREE char *q35 = NULL;
-	TP_FREE char *microvm = NULL;
-	TP_FREE char *cpu = NULL;
-	char *none;
-
-	cr_assert_gt(strlen(tp_inspect_version(inspector)), 4);
-	must(tp_inspect_machine(inspector, "pc", &call, &pc));
-	cr_assert_eq(strncmp(pc, "pc-i440fx-", 10), 0, "%s", pc);
-	must(tp_inspect_machine(inspector, pc, &call, &same));
-	cr_assert_str_eq(same, pc);
-	must(tp_inspect_machine(inspector, "q35", &call, &q35));
-	cr_assert_eq(strncmp(q35, "pc-q35-", 7), 0, "%s", q35);
-	must(tp_inspect_machine(inspector, "microvm", &call, &microvm));
-	cr_assert_str_eq(microvm, "microvm");
-	must_fail(tp_inspect_machine(inspector, "pdp11", &call, &none), TORPOR_E_UNSUPPORTED,
-		"pdp11");
-	must(tp_inspect_cpu(inspector, &call, &cpu));
-	cr_assert_str_eq(cpu, "Westmere-v1");
-}
-
-Test(accel, an_inspector_that_does_not_start)
-{
-	struct tp_direct_options options = {.qemu = "/no/qemu"};
-	struct tp_inspector *inspector;
-
-	must_fail(tp_inspector_start(&options, TP_ACCEL_TCG, &call, &inspector), TORPOR_E_NOT_FOUND,
-		"/no/qemu");
-	options.qemu = "false";
-	must_fail(tp_inspector_start(&options, TP_ACCEL_TCG, &call, &inspector), TORPOR_E_QEMU,
-		"closed");
-}
-
-static void assert_choice(const char *definitions, const char *expected)
-{
-	json_t *json = json_loads(definitions, 0, NULL);
-	TP_FREE char *model = NULL;
-
-	cr_assert_not_null(json);
-	if (expected) {
-		must(tp_cpu_choose(json, &model));
-		cr_assert_str_eq(model, expected);
-	} else {
-		must_fail(tp_cpu_choose(json, &model), TORPOR_E_UNSUPPORTED, NULL);
-	}
-	json_decref(json);
-}
-
-Test(accel, cpu_choice)
-{
-#define MODEL(name, missing) "{\"name\": \"" name "\", \"unavailable-features\": [" missing "]}"
-	assert_choice("[" MODEL("qemu64-v1", "") ", " MODEL("Nehalem-v1", "") "]", "Nehalem-v1");
-	assert_choice("[" MODEL("Westmere-v1", "\"aes\"") ", " MODEL("Nehalem-v1",
-			      "\"pni\"") ", " MODEL("qemu64-v1", "\"pni\", \"svm\"") "]",
-		"qemu64-v1,-pni,-svm");
-	assert_choice("[" MODEL("Westmere-v1", "\"aes\"") "]", NULL);
-	assert_choice("[" MODEL("qemu64-v1", "\"x,svm=on\"") "]", NULL);
-	assert_choice("[" MODEL("qemu64-v1", "7") "]", NULL);
-	assert_choice("[{\"name\": \"Westmere-v1\"}, {\"name\": \"qemu64-v1\"}]", NULL);
-	assert_choice("[]", NULL);
-#undef MODEL
+	must(tp_qemu_ask(&options, accel, cache, &call, &info));
+	return info;
 }
 
 static void probe_ticker(struct tp_guest_config *config, struct tp_accel_result *result)
@@ -142,8 +75,8 @@ Test(accel, kvm_is_proven_or_refuted)
 	bool there = access("/dev/kvm", R_OK | W_OK) == 0;
 
 	if (there) {
-		TP_CLEANUP(tp_inspector_end) struct tp_inspector *i = inspect(TP_ACCEL_KVM);
-		must(tp_inspect_cpu(i, &call, &cpu));
+		TP_QEMU_INFO struct tp_qemu_info info = ask(TP_ACCEL_KVM);
+		must(tp_qemu_cpu_choose(&info, &cpu));
 		config.cpu_model = cpu;
 	}
 	config.accel = TP_ACCEL_KVM;

@@ -24,9 +24,8 @@ static void assert_args(const struct tp_guest_config *config, const struct tp_qe
 
 #define GENERAL                                                                                    \
 	"-nodefaults", "-no-user-config", "-display", "none", "-vga", "none", "-msg",              \
-		"timestamp=off", "-sandbox",                                                       \
-		"on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",         \
-		"-action", "reboot=shutdown"
+		"timestamp=off", "-action", "reboot=shutdown", "-sandbox",                         \
+		"on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
 static struct tp_qemu_args clone_args(void)
 {
@@ -183,4 +182,40 @@ Test(args, a_q35)
 		else
 			cr_assert_str_eq(q35.v[i], pc.v[i]);
 	}
+}
+
+/* Whether some argument holds WORDS. */
+static bool holds(const struct tp_strv *argv, const char *words)
+{
+	for (size_t i = 0; i < argv->n; i++) {
+		if (strstr(argv->v[i], words))
+			return true;
+	}
+	return false;
+}
+
+static void assert_trait(uint32_t traits, bool shared, const char *words, bool without, bool with)
+{
+	struct tp_guest_config config = pc_config();
+	struct tp_qemu_args args = clone_args();
+	TP_STRV struct tp_strv plain = {0};
+	TP_STRV struct tp_strv other = {0};
+
+	args.ram_shared = shared;
+	tp_qemu_args_build(&config, &args, &plain);
+	args.traits = traits;
+	tp_qemu_args_build(&config, &args, &other);
+	cr_assert_eq(holds(&plain, words), without, "%s", words);
+	cr_assert_eq(holds(&other, words), with, "%s", words);
+}
+
+Test(args, traits_of_qemu)
+{
+	assert_trait(TP_QEMU_NO_SANDBOX, false, "-sandbox", true, false);
+	assert_trait(TP_QEMU_NO_SANDBOX, false, "spawn=deny", true, false);
+	assert_trait(TP_QEMU_NO_SUPPRESS_VMDESC, false, "suppress-vmdesc", true, false);
+	assert_trait(TP_QEMU_READONLY_RAM, false, ",readonly=on,rom=off", false, true);
+	/* RAM of its own is written. */
+	assert_trait(TP_QEMU_READONLY_RAM, true, "readonly", false, false);
+	assert_trait(TP_QEMU_NO_SAVE_DEVICES | TP_QEMU_STAYS, false, "exit", false, false);
 }

@@ -142,7 +142,7 @@ struct tp_shell *in_restore(struct torpor_session *session, const char *name, en
 	it_ok(tp_image_open(engine->images_fd, name, &call, &image));
 	it_ok(tp_record_parse(tp_image_meta(image)->config, name, &record));
 	if (tp_image_meta(image)->kind == TP_IMAGE_FULL)
-		it_ok(tp_shell_start_own(engine, &record.guest, &call, &shell));
+		it_ok(tp_shell_start_own(session->tmpl, &record.guest, &call, &shell));
 	else
 		it_ok(tp_shell_take(session->tmpl, &call, &waited, &shell));
 	it_ok(tp_restore_check(image, &record, shell->memory.base,

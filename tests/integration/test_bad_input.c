@@ -192,7 +192,7 @@ Test(bad_input, sizes_and_names_that_make_no_sense)
 		TORPOR_E_INVALID, "hvf");
 	expect(build(&(struct torpor_template_spec){
 		       .name = "t", .kernel = kernel, .accel = "tcg", .cpu = "i8086-v7"}),
-		TORPOR_E_QEMU, "i8086-v7");
+		TORPOR_E_UNSUPPORTED, "i8086-v7");
 	check_nothing_left();
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
@@ -351,7 +351,8 @@ Test(bad_input, state_directories_that_cannot_be)
 					"well.\n");
 	}
 	cr_assert_eq(chmod(state, 0755), 0);
-	engine = torpor_engine_close(engine); /* with its threads: the child would find their locks held */
+	engine = torpor_engine_close(
+		engine); /* with its threads: the child would find their locks held */
 	pid_t pid = fork();
 	if (pid == 0)
 		_exit(try_as_nobody());
@@ -407,6 +408,12 @@ Test(bad_input, on_the_command_line)
 	cli_fails("template rm none", "not-found", "none");
 	cli_fails("image inspect /no/such/image", "not-found", "/no/such/image");
 	cli_fails("image verify /etc/passwd", "corrupt", "/etc/passwd");
+	cli_fails("image where /etc/passwd", "corrupt", "/etc/passwd");
+	cli_fails("image where no-such-image", "not-found", "no-such-image");
+	cli_fails("template build t --accel tcg --cpu max --kernel $TORPOR_TEST_TICKER",
+		"unsupported", "another CPU on every host");
+	cli_fails("template build t --accel tcg --cpu i8086 --kernel $TORPOR_TEST_TICKER",
+		"unsupported", "i8086");
 	cli_fails("image verify /etc", "invalid", "/etc");
 	cli_usage("", "Try");
 	cli_usage("nonsense", "nonsense");

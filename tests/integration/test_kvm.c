@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "inside.h"
 #include "engine/accel.h"
+#include "pool/machine.h"
 #include "snapshot/restore.h"
 #include "support.h"
 
@@ -294,6 +295,95 @@ Test(kvm, a_guest_is_adopted_and_ticks_on)
 	cr_assert_geq(count_of(session), count);
 	there_and_back(session, TP_PATH_DIRECT);
 	torpor_session_close(session);
+}
+
+/* --- The QEMU for microvm alone --- */
+
+/* Why it can't be tested here; NULL: it can. The caller's. */
+static char *no_small_qemu(void)
+{
+	struct tp_call call = in_call();
+	TP_GUEST_CONFIG struct tp_guest_config config = {
+		.machine = TP_MACHINE_MICROVM,
+		.memory_bytes = MEMORY,
+		.vcpus = 1,
+		/* As templates have them: the same probe, remembered for the one to be built. */
+		.channels = true,
+	};
+	const char *program = tp_machine_small_qemu(engine, TP_MACHINE_MICROVM);
+	struct tp_boot_files files = {.kernel = TICKER};
+	char *why_not;
+
+	if (!program)
+		return tp_strdup("there is none");
+	it_ok(tp_machine_try_kvm(engine, program, &files, NULL, &call, &config, &why_not));
+	return why_not;
+}
+
+static void build_microvm(const char *name, struct torpor_template **tmpl_out)
+{
+	struct torpor_template_spec spec = {
+		.name = name,
+		.machine = "microvm",
+		.accel = "kvm",
+		.memory = MEMORY,
+		.kernel = TICKER,
+		.ready_line = "tick ",
+		.replace = true,
+	};
+
+	it_ok(torpor_template_build(engine, &spec, NULL, NULL, NULL, NULL, tmpl_out));
+}
+
+static void expect_program(struct torpor_session *session, const char *program)
+{
+	struct torpor_session_info info;
+	char exe[4096] = "";
+
+	it_ok(torpor_session_info(session, &info));
+	TP_FREE char *link = tp_asprintf("/proc/%d/exe", info.pid);
+	cr_assert_gt(readlink(link, exe, sizeof(exe) - 1), 0);
+	cr_assert_not_null(strstr(exe, "-microvm"), "%s runs instead of %s", exe, program);
+}
+
+Test(kvm, microvm_has_a_qemu_of_its_own)
+{
+	TP_FREE char *why_not = no_small_qemu();
+	struct torpor_session_info info;
+	struct torpor_where where;
+
+	if (why_not) {
+		fprintf(stderr, "NOT TESTED: the QEMU for microvm alone: %s\n", why_not);
+		return;
+	}
+	torpor_template_close(tmpl);
+	build_microvm("ticker-microvm", &tmpl);
+	const char *program = tmpl->qemu.program;
+	cr_assert_not_null(program, "the engine's own runs it");
+	struct torpor_session *session = it_start(tmpl);
+	expect_program(session, program);
+	there_and_back(session, TP_PATH_DIRECT);
+	there_and_back(session, TP_PATH_STREAM);
+	expect_program(session, program);
+	it_ok(torpor_session_park(session, NULL, NULL));
+	it_ok(torpor_session_info(session, &info));
+	it_ok(torpor_image_where(engine, info.image_path, NULL, &where));
+	cr_assert(where.here && where.portable);
+	cr_assert_str_eq(where.machine_type, "microvm");
+	torpor_where_deinit(&where);
+	it_ok(torpor_session_destroy(session, NULL));
+	/* Opened anew it is the same one, unless a busy host fails the probe of its own kernel. */
+	tmpl = torpor_template_close(tmpl);
+	it_ok(torpor_template_open(engine, "ticker-microvm", NULL, &tmpl));
+	session = it_start(tmpl);
+	it_ok(tp_template_find_qemu(tmpl, &(struct tp_call){TP_NO_DEADLINE, -1}));
+	if (tmpl->qemu.program)
+		expect_program(session, tmpl->qemu.program);
+	else
+		fprintf(stderr, "NOT TESTED: the QEMU for microvm for a template opened anew\n");
+	check_pattern(session->guest);
+	it_ok(torpor_session_destroy(session, NULL));
+	it_ok(torpor_template_remove(engine, "ticker-microvm"));
 }
 
 /* --- Choosing, and not mixing --- */

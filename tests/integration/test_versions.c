@@ -4,10 +4,14 @@
  * parked the newer resumes, and not the other way round. Not in the default run: scripts/check
  * --long gets the newer one.
  */
+#include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fd.h"
 #include "base/mem.h"
+#include "engine/control.h"
 #include "inside.h"
 #include "support.h"
 
@@ -124,11 +128,76 @@ Test(versions, a_template_of_the_newer_is_refused_by_the_older)
 
 	it_ok(torpor_template_build(newer, &spec, NULL, NULL, NULL, NULL, &tmpl));
 	torpor_template_close(tmpl);
-	it_ok(torpor_template_open(older, "versions", NULL, &tmpl));
-	/* Its machine is one that the older doesn't know. */
-	struct torpor_session_spec session_spec = {.name = it_name("it")};
-	struct torpor_session *session;
-	it_fails(torpor_session_start(tmpl, &session_spec, NULL, NULL, &session), TORPOR_E_QEMU);
-	torpor_template_close(tmpl);
+	/* Its machine is one that the older doesn't know; QEMU would say so when a guest starts. */
+	struct torpor_error *err = torpor_template_open(older, "versions", NULL, &tmpl);
+	cr_assert_eq(torpor_error_code(err), TORPOR_E_MISMATCH);
+	cr_assert_not_null(strstr(torpor_error_message(err), "has no machine type pc-i440fx-1"),
+		"%s", torpor_error_message(err));
+	torpor_error_free(err);
 	it_ok(torpor_template_remove(newer, "versions"));
+}
+
+/* --- ways that only one of them knows --- */
+
+/* What QEMU was started with. */
+static bool started_with(pid_t pid, const char *words)
+{
+	TP_FREE char *path = tp_asprintf("/proc/%d/cmdline", (int)pid);
+	TP_FREE char *line = NULL;
+	size_t len;
+
+	it_ok(tp_read_file(AT_FDCWD, path, 64 * TP_KIB, &line, &len));
+	return memmem(line, len, words, strlen(words)) != NULL;
+}
+
+/* Gives a waiting process a stream that breaks off, and says whether it is still there then. */
+static bool survives_a_bad_load(struct torpor_engine *engine, char **why_out)
+{
+	struct tp_call call = in_call();
+	struct torpor_template *tmpl = it_template(engine);
+	struct tp_shell *shell;
+
+	it_ok(tp_shell_start(tmpl, &call, &shell));
+	it_ok(tp_write_stream(shell->memory.load_fd, "nonsense", 8, &call, "shell"));
+	shell->memory.load_fd = tp_close(shell->memory.load_fd);
+	struct torpor_error *err = tp_guest_load_wait(shell->guest, &call);
+	cr_assert_eq(torpor_error_code(err), TORPOR_E_QEMU);
+	*why_out = tp_strdup(torpor_error_message(err));
+	torpor_error_free(err);
+	struct pollfd end = {.fd = tp_guest_pidfd(shell->guest), .events = POLLIN};
+	bool there = poll(&end, 1, 0) == 0;
+	tp_shell_free(shell);
+	torpor_template_close(tmpl);
+	return there;
+}
+
+/* The older one ends and leaves its last words; the newer one stays, and is asked. */
+Test(versions, a_load_that_fails_is_explained_by_both)
+{
+	TP_FREE char *last_words = NULL;
+	TP_FREE char *answer = NULL;
+
+	cr_assert_not(survives_a_bad_load(older, &last_words));
+	cr_assert_not_null(strstr(last_words, "QEMU ended"), "%s", last_words);
+	cr_assert(survives_a_bad_load(newer, &answer));
+	cr_assert_null(strstr(answer, "QEMU ended"), "%s", answer);
+	cr_assert_null(strstr(answer, "doesn't say why"), "%s", answer);
+}
+
+/* The newer one opens the base read-only, so that it can't write into it even without the seal. */
+Test(versions, the_base_is_opened_read_only_where_that_is_known)
+{
+	static const char words[] = ",readonly=on,rom=off";
+	struct torpor_engine *engines[] = {older, newer};
+
+	for (size_t i = 0; i < TP_ARRAY_LEN(engines); i++) {
+		struct torpor_template *tmpl = it_template(engines[i]);
+		struct torpor_session *session = it_start(tmpl);
+		struct torpor_session_info info;
+		it_ok(torpor_session_info(session, &info));
+		cr_assert_eq(started_with(info.pid, words), i == 1);
+		it_run(session, "head -c 3000000 /dev/urandom > /data");
+		it_ok(torpor_session_destroy(session, NULL));
+		torpor_template_close(tmpl);
+	}
 }

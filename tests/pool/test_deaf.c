@@ -48,7 +48,7 @@ static void set_up(void)
 	base->record.guest.qemu_version = tp_strdup("7.2.22");
 	base->record.template_name = tp_strdup("minimal");
 	base->record.helper = true;
-	tmpl = tp_template_adopt(engine, "minimal", base, 0, 0);
+	tmpl = tp_template_adopt(engine, "minimal", base, NULL, 0, 0);
 }
 
 static void tear_down(void)
