@@ -133,6 +133,18 @@ static struct torpor_error *cancel_park(
 	return err ? err : torpor_client_get(several->client, id, &several->cli->call, session_out);
 }
 
+/* What torpord has to say of the image, if anything. */
+static void print_note(const struct torpor_remote_session *session)
+{
+	json_t *json = json_loads(session->json ? session->json : "", 0, NULL);
+	json_t *timing = json_object_get(json, "timing");
+	const char *note = json_string_value(json_object_get(timing, "note"));
+
+	if (note)
+		fprintf(stderr, "%s: note: %s\n", session->name, note);
+	json_decref(json);
+}
+
 static void print_parked(const struct torpor_remote_session *session)
 {
 	printf("%s %s %s (%s", cli_short(session->id), session->name, session->state,
@@ -140,6 +152,7 @@ static void print_parked(const struct torpor_remote_session *session)
 	if (session->timing.durable_ns)
 		printf(", durable after %s", cli_time(session->timing.durable_ns));
 	puts(")");
+	print_note(session);
 }
 
 enum { KEY_CANCEL = 512 };

@@ -184,6 +184,16 @@ struct torpor_error *api_images(struct http_request *req, struct http_reply *rep
 	return tp_service_images(req->service, &req->actor, id, &reply->body);
 }
 
+struct torpor_error *api_image_where(struct http_request *req, struct http_reply *reply)
+{
+	const char *id, *name;
+
+	TP_TRY(api_session_id(req, &id));
+	TP_TRY(api_name(req, 1, "image", &name));
+	return tp_service_image_where(
+		req->service, &req->actor, id, name, &req->call, &reply->body);
+}
+
 struct torpor_error *api_remove_image(struct http_request *req, struct http_reply *reply)
 {
 	const char *id, *name;

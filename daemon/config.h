@@ -60,6 +60,7 @@ struct tp_daemon_config {
 	bool tcp_plain;
 
 	char *qemu;
+	char *qemu_microvm; /* "off": never; NULL: where it is */
 	char *cgroup_root;
 
 	struct tp_auth_config auth;

@@ -32,6 +32,7 @@ const struct tp_key tp_config_keys[] = {
 	{"tcp", "plain", TP_KEY_BOOL, AT(tcp_plain)},
 
 	{"engine", "qemu", TP_KEY_TEXT, AT(qemu)},
+	{"engine", "qemu_microvm", TP_KEY_TEXT, AT(qemu_microvm)},
 	{"engine", "workers", TP_KEY_COUNT, AT(service.engine.workers), 0, 64},
 	{"engine", "staging", TP_KEY_SIZE, AT(service.engine.staging_bytes), 16 * TP_MIB, SIZE_MAX_},
 	{"engine", "zstd_level", TP_KEY_LEVEL, AT(service.engine.zstd_level), 0, 19},

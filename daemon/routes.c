@@ -20,6 +20,7 @@ const struct http_route http_routes[] = {
 	{"POST", SESSION "/checkpoint", api_checkpoint, HTTP_MUTATING},
 	{"GET", SESSION "/images", api_images, 0},
 	{"DELETE", SESSION "/images/{name}", api_remove_image, HTTP_MUTATING},
+	{"GET", SESSION "/images/{name}/where", api_image_where, 0},
 	{"POST", SESSION "/fork", api_fork, HTTP_MUTATING},
 	{"POST", SESSION "/exec", api_exec, HTTP_MUTATING | HTTP_LONG | HTTP_NO_REPEAT},
 	{"GET", SESSION "/metrics", api_session_metrics, 0},

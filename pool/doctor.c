@@ -63,10 +63,12 @@ static bool look_at_qemu(struct doctor *d)
 		return false;
 	}
 	const char *version = tp_inspect_version(inspector);
+	const char *small = d->engine->qemu_microvm;
 	bool old = strverscmp(version, OLDEST_QEMU) < 0;
 	tell(d, "qemu", old ? TORPOR_HEALTH_LESS : TORPOR_HEALTH_GOOD,
-		old ? "Torpor is tested with " OLDEST_QEMU " and newer." : NULL, "%s is version %s",
-		d->engine->qemu, version);
+		old ? "Torpor is tested with " OLDEST_QEMU " and newer." : NULL,
+		"%s is version %s%s%s", d->engine->qemu, version,
+		small ? "; for microvm under kvm there is " : "", small ? small : "");
 	return true;
 }
 

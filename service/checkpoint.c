@@ -291,6 +291,86 @@ struct torpor_error *tp_service_images(
 	return NULL;
 }
 
+/* What the tenant calls LABEL: a checkpoint, or the last park. */
+static const struct tp_image_row *find_image(const struct tp_images *images, const char *label)
+{
+	for (size_t i = 0; i < images->count; i++) {
+		const struct tp_image_row *row = &images->rows[i];
+		if (strcmp(row->label ? row->label : PARK_LABEL, label) == 0)
+			return row;
+	}
+	return NULL;
+}
+
+static json_t *view_need(const struct torpor_need *need)
+{
+	json_t *view = json_object();
+
+	json_object_set_new(view, "subject", json_string(need->subject));
+	json_object_set_new(view, "needed", json_string(need->needed));
+	json_object_set_new(view, "met", json_boolean(need->met));
+	json_object_set_new(
+		view, "why_not", need->why_not ? json_string(need->why_not) : json_null());
+	return view;
+}
+
+static json_t *text_or_null(const char *text)
+{
+	return *text ? json_string(text) : json_null();
+}
+
+static json_t *view_where(const char *label, const struct torpor_where *where)
+{
+	json_t *view = json_object();
+	json_t *needs = json_array();
+
+	for (size_t i = 0; i < where->n_needs; i++)
+		json_array_append_new(needs, view_need(&where->needs[i]));
+	json_object_set_new(view, "image", json_string(label));
+	json_object_set_new(view, "here", json_boolean(where->here));
+	json_object_set_new(view, "portable", json_boolean(where->portable));
+	json_object_set_new(view, "qemu", json_string(where->qemu_version));
+	json_object_set_new(view, "machine", json_string(where->machine_type));
+	json_object_set_new(view, "accel", json_string(where->accel));
+	json_object_set_new(view, "cpu", json_string(where->cpu));
+	json_object_set_new(view, "template", text_or_null(where->template_name));
+	json_object_set_new(view, "template_id", text_or_null(where->template_id));
+	json_object_set_new(view, "needs", needs);
+	return view;
+}
+
+static struct torpor_error *where_of(struct tp_service *service, const char *id, const char *label,
+	const struct tp_call *call, json_t **view_out)
+{
+	TP_IMAGES struct tp_images images = {0};
+	struct torpor_cancel cancel;
+	struct torpor_call public = tp_call_public(call, &cancel);
+	struct torpor_where where;
+
+	TP_TRY(tp_images_read(service, id, &images));
+	const struct tp_image_row *row = find_image(&images, label);
+	if (!row)
+		return tp_no_checkpoint(id, label);
+	TP_FREE char *path = tp_image_file(service, row->name);
+	TP_TRY(torpor_image_where(service->engine, path, &public, &where));
+	*view_out = view_where(label, &where);
+	torpor_where_deinit(&where);
+	return NULL;
+}
+
+struct torpor_error *tp_service_image_where(struct tp_service *service,
+	const struct tp_actor *actor, const char *id, const char *label, const struct tp_call *call,
+	json_t **view_out)
+{
+	struct tp_live *live;
+
+	TP_TRY(tp_actor_may(actor, TP_PERM_READ, id));
+	TP_TRY(tp_live_get(service, actor, id, &live));
+	struct torpor_error *err = where_of(service, id, label, call, view_out);
+	tp_live_put(service, live);
+	return err;
+}
+
 /* Recorded first: a file without a row is removed by recovery, a row without file a lie. */
 static struct torpor_error *remove_held(
 	struct tp_service *service, const struct tp_op *op, struct tp_live *live, const char *label)

@@ -94,6 +94,7 @@ static void copy_config(const struct tp_service_config *from, struct tp_service_
 
 	config.engine.state_dir = tp_strdup(from->engine.state_dir);
 	config.engine.qemu = tp_strdup(from->engine.qemu);
+	config.engine.qemu_microvm = tp_strdup(from->engine.qemu_microvm);
 	config.engine.exec_helper = tp_strdup(from->engine.exec_helper);
 	config.cgroup_root = tp_strdup(from->cgroup_root);
 	config.templates =
@@ -110,6 +111,7 @@ static void config_deinit(struct tp_service_config *config)
 {
 	free((char *)config->engine.state_dir);
 	free((char *)config->engine.qemu);
+	free((char *)config->engine.qemu_microvm);
 	free((char *)config->engine.exec_helper);
 	free((char *)config->cgroup_root);
 	for (size_t i = 0; i < config->n_templates; i++)
@@ -282,7 +284,8 @@ static const char *fixed_difference(
 
 	if (!same(ea->state_dir, eb->state_dir))
 		return "state_dir";
-	if (!same(ea->qemu, eb->qemu) || !same(ea->exec_helper, eb->exec_helper))
+	if (!same(ea->qemu, eb->qemu) || !same(ea->exec_helper, eb->exec_helper) ||
+		!same(ea->qemu_microvm, eb->qemu_microvm))
 		return "qemu";
 	if (ea->workers != eb->workers || ea->staging_bytes != eb->staging_bytes ||
 		ea->zstd_level != eb->zstd_level || ea->no_io_uring != eb->no_io_uring ||

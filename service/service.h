@@ -176,6 +176,10 @@ struct torpor_error *tp_service_checkpoint(struct tp_service *service, const str
 	json_t **view_out) TP_MUST_USE;
 struct torpor_error *tp_service_images(struct tp_service *service, const struct tp_actor *actor,
 	const char *id, json_t **view_out) TP_MUST_USE;
+/* As torpor_image_where; LABEL is a checkpoint's, or "park". */
+struct torpor_error *tp_service_image_where(struct tp_service *service,
+	const struct tp_actor *actor, const char *id, const char *label, const struct tp_call *call,
+	json_t **view_out) TP_MUST_USE;
 struct torpor_error *tp_service_remove_image(struct tp_service *service,
 	const struct tp_actor *actor, const char *id, const char *label) TP_MUST_USE;
 

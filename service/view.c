@@ -73,6 +73,13 @@ json_t *tp_resume_timing(const struct torpor_resume_report *report, uint64_t tot
 	return timing;
 }
 
+/* Only where there is something to say. */
+static void put_note(json_t *timing, const struct torpor_park_report *report)
+{
+	if (*report->note)
+		json_object_set_new(timing, "note", json_string(report->note));
+}
+
 json_t *tp_park_timing(const struct torpor_park_report *report, uint64_t total_ns)
 {
 	json_t *timing = json_object();
@@ -83,6 +90,7 @@ json_t *tp_park_timing(const struct torpor_park_report *report, uint64_t total_n
 	json_object_set_new(timing, "total_ms", tp_ms_json(total_ns));
 	json_object_set_new(timing, "pages", number(report->pages));
 	json_object_set_new(timing, "image_bytes", number(report->image_bytes));
+	put_note(timing, report);
 	return timing;
 }
 
@@ -96,6 +104,7 @@ json_t *tp_checkpoint_timing(const struct torpor_park_report *report, uint64_t t
 	json_object_set_new(timing, "total_ms", tp_ms_json(total_ns));
 	json_object_set_new(timing, "pages", number(report->pages));
 	json_object_set_new(timing, "image_bytes", number(report->image_bytes));
+	put_note(timing, report);
 	return timing;
 }
 

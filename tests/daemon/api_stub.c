@@ -192,6 +192,19 @@ struct torpor_error *tp_service_images(
 	return answer(view_out);
 }
 
+struct torpor_error *tp_service_image_where(struct tp_service *service,
+	const struct tp_actor *actor, const char *id, const char *label, const struct tp_call *call,
+	json_t **view_out)
+{
+	json_t *entry = called("image_where", actor);
+
+	(void)service;
+	stub.call = *call;
+	note(entry, "id", id);
+	note(entry, "name", label);
+	return answer(view_out);
+}
+
 struct torpor_error *tp_service_remove_image(
 	struct tp_service *service, const struct tp_actor *actor, const char *id, const char *label)
 {

@@ -223,6 +223,8 @@ Test(session, operations_pass_the_id_on)
 		{"GET", SESSION "/images", NULL, "{\"fn\": \"images\", \"id\": \"" ID "\"}"},
 		{"DELETE", SESSION "/images/{name}", NULL,
 			"{\"fn\": \"remove_image\", \"id\": \"" ID "\", \"name\": \"before\"}"},
+		{"GET", SESSION "/images/{name}/where", NULL,
+			"{\"fn\": \"image_where\", \"id\": \"" ID "\", \"name\": \"before\"}"},
 		{"GET", SESSION "/metrics", NULL,
 			"{\"fn\": \"session_metrics\", \"id\": \"" ID "\"}"},
 	};

@@ -63,6 +63,19 @@ TestSuite(tenants, .fini = end, .timeout = 300);
 
 /* --- a whole life --- */
 
+/* The host that has parked it can resume it. */
+static void expect_here(const struct it_who *who, const char *id, const char *image)
+{
+	const json_t *where = it_expect(
+		who, 200, "GET", it_session(id, it_text("/images/%s/where", image)), NULL);
+
+	cr_assert_str_eq(it_string(where, "image"), image);
+	cr_assert(json_is_true(it_member(where, "here")), "%s", json_dumps(where, 0));
+	cr_assert(json_is_true(it_member(where, "portable")));
+	cr_assert_str_eq(it_string(where, "template"), "minimal");
+	cr_assert_eq(json_array_size(it_member(where, "needs")), 5);
+}
+
 static const char *create(const struct it_who *who, const char *more)
 {
 	return it_string(it_expect(who, 201, "POST", "/v1/sessions",
@@ -152,6 +165,7 @@ static void fork_it(const struct it_who *who, const char *id, const char *secret
 	forks[1] = fork_one(who, id, "{\"image\": \"kept\"}");
 	it_script(who, id, it_text("echo %s > /tmp/secret", secret));
 	become(who, id, "park", "parked");
+	expect_here(who, id, "park");
 	forks[2] = fork_one(who, id, "{\"count\": 1}");
 	for (size_t i = 0; i < TP_ARRAY_LEN(forks); i++) {
 		cr_assert_str_eq(it_script(who, forks[i], "cat /tmp/secret"), secret);
@@ -236,6 +250,7 @@ static const struct {
 	{"GET", "/images", NULL},
 	{"DELETE", "/images/kept", NULL},
 	{"DELETE", "/images/park", NULL},
+	{"GET", "/images/park/where", NULL},
 	{"DELETE", "/images/none", NULL},
 	{"POST", "/fork", NULL},
 	{"POST", "/fork", "{\"image\": \"kept\"}"},
@@ -610,6 +625,7 @@ Test(tenants, web_tokens)
 	cr_assert_eq(status_with(reads, "GET", it_session(id, ""), NULL), 200);
 	cr_assert_eq(status_with(reads, "POST", it_session(id, "/exec"), command), 403);
 	cr_assert_eq(status_with(reads, "POST", it_session(id, "/park"), NULL), 403);
+	cr_assert_eq(status_with(reads, "GET", it_session(id, "/images/park/where"), NULL), 404);
 	cr_assert_eq(status_with(reads, "DELETE", it_session(id, ""), NULL), 403);
 	cr_assert_eq(
 		status_with(reads, "POST", "/v1/sessions", "{\"template\": \"minimal\"}"), 403);

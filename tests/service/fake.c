@@ -836,6 +836,34 @@ void torpor_image_info_deinit(struct torpor_image_info *info)
 	(void)info;
 }
 
+struct torpor_error *torpor_image_where(struct torpor_engine *engine, const char *path,
+	const struct torpor_call *call, struct torpor_where *where_out)
+{
+	(void)engine;
+	(void)call;
+	if (access(path, F_OK) < 0)
+		return tp_error_errno(errno, "open", path);
+	*where_out = (struct torpor_where){
+		.portable = true,
+		.qemu_version = "10.0.2",
+		.accel = "tcg",
+		.needs = {{"qemu", tp_strdup(strrchr(path, '/') + 1), false,
+				  tp_strdup("it is older")},
+			{"cpu", tp_strdup("CPU model X-v1"), true, NULL}},
+		.n_needs = 2,
+	};
+	return NULL;
+}
+
+void torpor_where_deinit(struct torpor_where *where)
+{
+	for (size_t i = 0; i < where->n_needs; i++) {
+		free(where->needs[i].needed);
+		free(where->needs[i].why_not);
+	}
+	*where = (struct torpor_where){0};
+}
+
 static struct torpor_error *wait_at_gate(const struct torpor_call *call)
 {
 	struct pollfd fds[] = {

@@ -666,6 +666,24 @@ Test(operations, a_command_wakes_a_session_only_if_asked_to_and_allowed)
 
 /* --- Images --- */
 
+/* What is asked of the core is the file of that image; what it says comes out. */
+static void expect_where(const char *id, const char *label, const char *file)
+{
+	TP_JSON json_t *view = NULL;
+
+	ok(tp_service_image_where(service, &alice, id, label, &forever, &view));
+	json_t *need = json_array_get(json_object_get(view, "needs"), 0);
+	const char *asked = json_string_value(json_object_get(need, "needed"));
+	cr_expect_str_eq(json_string_value(json_object_get(view, "image")), label);
+	cr_expect(
+		file ? strcmp(asked, file) == 0 : strncmp(asked, id, strlen(id)) == 0, "%s", asked);
+	cr_expect_str_eq(json_string_value(json_object_get(need, "why_not")), "it is older");
+	cr_expect(json_is_false(json_object_get(view, "here")));
+	cr_expect(json_is_true(json_object_get(view, "portable")));
+	cr_expect(json_is_null(json_object_get(view, "template")));
+	cr_expect_eq(json_array_size(json_object_get(view, "needs")), 2);
+}
+
 Test(operations, checkpoints_are_named_listed_and_removed)
 {
 	TP_FREE char *id = fake_create(service, &alice, "s");
@@ -683,7 +701,15 @@ Test(operations, checkpoints_are_named_listed_and_removed)
 	TP_JSON json_t *list = NULL;
 	ok(tp_service_images(service, &alice, id, &list));
 	cr_expect_eq(json_array_size(json_object_get(list, "images")), 3);
+	expect_where(id, "park", id);
+	expect_where(id, "mine", NULL);
 	must(remove_image, id);
+	TP_JSON json_t *gone = NULL;
+	fails(tp_service_image_where(service, &alice, id, "cp-1", &forever, &gone),
+		TORPOR_E_NOT_FOUND);
+	struct tp_actor bob = fake_actor("bob");
+	fails(tp_service_image_where(service, &bob, id, "park", &forever, &gone),
+		TORPOR_E_NOT_FOUND);
 	fails(tp_service_remove_image(service, &alice, id, "cp-1"), TORPOR_E_NOT_FOUND);
 	fails(tp_service_remove_image(service, &alice, id, "park"), TORPOR_E_NOT_FOUND);
 	cr_expect_eq(fake_recorded_images(), 2);
