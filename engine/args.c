@@ -11,11 +11,7 @@
 
 #include <inttypes.h>
 
-/*
- * TCG's buffer for translated code, in MiB. The default of up to 1 GiB is private memory per
- * clone; 32 holds what a small guest executes.
- */
-#define TCG_BUFFER_MIB 32
+#include "base/mem.h"
 
 static void add_general(const struct tp_qemu_args *args, struct tp_strv *argv)
 {
@@ -49,8 +45,9 @@ static void add_general(const struct tp_qemu_args *args, struct tp_strv *argv)
 					      NULL});
 }
 
-static void add_machine(
-	const struct tp_guest_config *config, const struct tp_qemu_args *args, struct tp_strv *argv)
+/* TYPE names the machine, with a comma behind it; "" where it has been named already. */
+static void add_machine(const struct tp_guest_config *config, const struct tp_qemu_args *args,
+	const char *type, struct tp_strv *argv)
 {
 	/* Spelled out where microvm's default depends on the accelerator. */
 	static const char *const options[] = {
@@ -61,13 +58,16 @@ static void add_machine(
 	};
 
 	tp_strv_add(argv, "-machine");
-	tp_strv_addf(argv, "%s,memory-backend=ram%s,mem-merge=off,dump-guest-core=off%s",
-		config->machine_type,
+	tp_strv_addf(argv, "%smemory-backend=ram%s,mem-merge=off,dump-guest-core=off%s", type,
 		args->traits & TP_QEMU_NO_SUPPRESS_VMDESC ? "" : ",suppress-vmdesc=on",
 		options[config->machine]);
+}
+
+static void add_processors(const struct tp_guest_config *config, struct tp_strv *argv)
+{
 	tp_strv_add(argv, "-accel");
 	if (config->accel == TP_ACCEL_TCG)
-		tp_strv_addf(argv, "tcg,tb-size=%d", TCG_BUFFER_MIB);
+		tp_strv_addf(argv, "tcg,tb-size=%d", TP_TCG_BUFFER_MIB);
 	else
 		tp_strv_add(argv, "kvm");
 	tp_strv_add(argv, "-cpu");
@@ -76,19 +76,22 @@ static void add_machine(
 	tp_strv_addf(argv, "%u", config->vcpus);
 }
 
+static const char *fd_dir(const struct tp_qemu_args *args)
+{
+	return args->fd_dir ? args->fd_dir : "/proc/self/fd";
+}
+
 static void add_memory(
 	const struct tp_guest_config *config, const struct tp_qemu_args *args, struct tp_strv *argv)
 {
 	/* Then QEMU itself can't write into what all clones share, seal or no seal. */
 	bool readonly = !args->ram_shared && args->traits & TP_QEMU_READONLY_RAM;
 
-	tp_strv_add(argv, "-m");
-	tp_strv_addf(argv, "%" PRIu64 "M", config->memory_bytes / TP_MIB);
 	tp_strv_add(argv, "-object");
 	tp_strv_addf(argv,
-		"memory-backend-file,id=ram,mem-path=/proc/self/fd/%d,size=%" PRIu64
+		"memory-backend-file,id=ram,mem-path=%s/%d,size=%" PRIu64
 		",share=%s%s,prealloc=off",
-		args->ram_fd, config->memory_bytes, args->ram_shared ? "on" : "off",
+		fd_dir(args), args->ram_fd, config->memory_bytes, args->ram_shared ? "on" : "off",
 		readonly ? ",readonly=on,rom=off" : "");
 }
 
@@ -96,8 +99,8 @@ static void add_console(const struct tp_qemu_args *args, struct tp_strv *argv)
 {
 	tp_strv_add(argv, "-chardev");
 	if (args->console_fd >= 0)
-		tp_strv_addf(
-			argv, "file,id=console,path=/proc/self/fd/%d,append=on", args->console_fd);
+		tp_strv_addf(argv, "file,id=console,path=%s/%d,append=on", fd_dir(args),
+			args->console_fd);
 	else
 		tp_strv_add(argv, "null,id=console");
 	/* The board's own COM1, on all machine types. */
@@ -157,20 +160,47 @@ static void add_role(const struct tp_qemu_args *args, struct tp_strv *argv)
 	}
 }
 
+/* A GUID of its own for each process tells the guest that it is a copy. Not on microvm. */
+static void add_generation(const struct tp_guest_config *config, struct tp_strv *argv)
+{
+	if (config->machine != TP_MACHINE_MICROVM)
+		tp_strv_add_all(argv,
+			(const char *const[]){"-device", "vmgenid,id=generation,guid=auto", NULL});
+}
+
 void tp_qemu_args_build(
 	const struct tp_guest_config *config, const struct tp_qemu_args *args, struct tp_strv *argv)
 {
+	TP_FREE char *type = tp_asprintf("%s,", config->machine_type);
+
 	add_general(args, argv);
-	add_machine(config, args, argv);
+	add_machine(config, args, type, argv);
+	add_processors(config, argv);
+	tp_strv_add(argv, "-m");
+	tp_strv_addf(argv, "%" PRIu64 "M", config->memory_bytes / TP_MIB);
 	add_memory(config, args, argv);
 	add_listener("qmp", args->qmp_fd, argv);
 	tp_strv_add_all(argv, (const char *const[]){"-mon", "chardev=qmp,mode=control", NULL});
 	add_console(args, argv);
 	if (config->channels)
 		add_channels(config, args, argv);
-	/* A GUID of its own for each process tells the guest that it is a copy. Not on microvm. */
-	if (config->machine != TP_MACHINE_MICROVM)
-		tp_strv_add_all(argv,
-			(const char *const[]){"-device", "vmgenid,id=generation,guid=auto", NULL});
+	add_generation(config, argv);
+	add_role(args, argv);
+}
+
+void tp_qemu_args_override(
+	const struct tp_guest_config *config, const struct tp_qemu_args *args, struct tp_strv *argv)
+{
+	if (args->firmware_dir)
+		tp_strv_add_all(argv, (const char *const[]){"-L", args->firmware_dir, NULL});
+	add_machine(config, args, "", argv);
+	tp_strv_add(argv, "-cpu");
+	tp_strv_addf(argv, "%s,enforce", config->cpu_model);
+	/* What QEMU makes of a bare number; libvirt would make sockets of it. */
+	tp_strv_add(argv, "-smp");
+	tp_strv_addf(argv, "%u,sockets=1,cores=%u,threads=1", config->vcpus, config->vcpus);
+	add_memory(config, args, argv);
+	add_console(args, argv);
+	add_generation(config, argv);
 	add_role(args, argv);
 }

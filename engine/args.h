@@ -34,6 +34,7 @@ struct tp_qemu_args {
 	uint32_t traits;	  /* enum tp_qemu_trait, or'ed */
 	const char *guest_name;	  /* passes tp_guest_name_ok */
 	const char *firmware_dir; /* for -L; NULL: QEMU's own */
+	const char *fd_dir;	  /* where QEMU finds ram_fd and console_fd; NULL: /proc/self/fd */
 	enum tp_role role;
 	/* For TP_ROLE_BOOT only, NULL where there is none. */
 	const char *kernel;
@@ -56,5 +57,19 @@ struct tp_qemu_args {
  */
 void tp_qemu_args_build(const struct tp_guest_config *config, const struct tp_qemu_args *args,
 	struct tp_strv *argv);
+
+/*
+ * The part of it that libvirt has no word for, or another one than a template's device state needs,
+ * as it comes behind libvirt's own (`qemu:commandline`): QEMU merges machine options and takes the
+ * last of the others. Without program, name, QMP and channels.
+ */
+void tp_qemu_args_override(const struct tp_guest_config *config, const struct tp_qemu_args *args,
+	struct tp_strv *argv);
+
+/*
+ * TCG's buffer for translated code, in MiB. The default of up to 1 GiB is private memory per
+ * clone; 32 holds what a small guest executes.
+ */
+#define TP_TCG_BUFFER_MIB 32
 
 #endif

@@ -219,3 +219,27 @@ Test(args, traits_of_qemu)
 	assert_trait(TP_QEMU_READONLY_RAM, true, "readonly", false, false);
 	assert_trait(TP_QEMU_NO_SAVE_DEVICES | TP_QEMU_STAYS, false, "exit", false, false);
 }
+
+/* Behind libvirt's own line: only what that can't say, or says otherwise. */
+Test(args, behind_libvirts)
+{
+	TP_STRV struct tp_strv argv = {0};
+	struct tp_guest_config config = pc_config();
+	struct tp_qemu_args args = clone_args();
+	static const char *const golden[] = {"-machine",
+		"memory-backend=ram,suppress-vmdesc=on,mem-merge=off,dump-guest-core=off", "-cpu",
+		"qemu64-v1,-svm,enforce", "-smp", "3,sockets=1,cores=3,threads=1", "-object",
+		"memory-backend-file,id=ram,mem-path=/proc/7/fd/3,size=67108864,share=off,"
+		"prealloc=off",
+		"-chardev", "file,id=console,path=/proc/7/fd/4,append=on", "-serial",
+		"chardev:console", "-device", "vmgenid,id=generation,guid=auto", "-S", "-incoming",
+		"defer", NULL};
+
+	config.vcpus = 3;
+	args.fd_dir = "/proc/7/fd";
+	args.console_fd = 4;
+	tp_qemu_args_override(&config, &args, &argv);
+	for (size_t i = 0; golden[i]; i++)
+		cr_assert_str_eq(i < argv.n ? argv.v[i] : "nothing", golden[i]);
+	cr_assert_eq(argv.n, TP_ARRAY_LEN(golden) - 1);
+}
