@@ -20,6 +20,7 @@
 #define COMPARE_LEN (16 * TP_KIB)
 
 #define RAMBLOCKS_MAX 256
+#define NAME_COLUMN   24 /* its width, right-aligned */
 
 /* ---- info ramblock ---- */
 
@@ -62,6 +63,10 @@ struct torpor_error *tp_procmem_parse_ramblock(
 			"QEMU's list has a heading that is not understood: %s", line ? line : "");
 	bool has_address = strstr(line, "HVA");
 	while ((line = strtok_r(NULL, "\r\n", &save))) {
+		/* A backend that no machine uses, as libvirt makes one where it is told of another,
+		 * has no name: it isn't the guest's. */
+		if (strspn(line, " ") >= NAME_COLUMN)
+			continue;
 		if (n == RAMBLOCKS_MAX)
 			return tp_error(TORPOR_E_LIMIT, "read RAM blocks", NULL,
 				"QEMU has more than %d", RAMBLOCKS_MAX);

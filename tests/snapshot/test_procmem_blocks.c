@@ -226,6 +226,26 @@ Test(ramblock, is_read_with_addresses)
 	cr_assert_eq(blocks[0].address, 0x7f1234600000);
 }
 
+/* libvirt makes a backend that the machine doesn't use. */
+Test(ramblock, without_a_name_is_nobodys)
+{
+	static const char text[] =
+		"              Block Name    PSize              Offset               Used  "
+		"            Total\r\n"
+		"                     ram    4 KiB  0x0000000000000000 0x0000000001000000 "
+		"0x0000000001000000\r\n"
+		"                            4 KiB  0x0000000001000000 0x0000000001000000 "
+		"0x0000000001000000\r\n"
+		"                 pc.bios    4 KiB  0x0000000002000000 0x0000000000040000 "
+		"0x0000000000040000\r\n";
+	TP_FREE struct tp_ramblock *blocks = NULL;
+	size_t n = 0;
+
+	must(tp_procmem_parse_ramblock(text, &blocks, &n));
+	cr_assert_eq(n, 2);
+	cr_assert_str_eq(blocks[1].name, "pc.bios");
+}
+
 Test(ramblock, that_is_not_understood_is_refused)
 {
 	static const char *const texts[] = {
