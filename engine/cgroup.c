@@ -365,6 +365,16 @@ void tp_cgroup_set_disk(struct tp_cgroup *cgroup, const char *path)
 		cgroup->disk ? NULL : tp_asprintf("%s isn't on a disk of its own", path);
 }
 
+const char *tp_cgroup_disk(const struct tp_cgroup *cgroup)
+{
+	return cgroup->disk;
+}
+
+const char *tp_cgroup_why_no_disk(const struct tp_cgroup *cgroup)
+{
+	return cgroup->why_no_disk;
+}
+
 /* --- Placing --- */
 
 static bool asked(const struct tp_limits *limits, enum kind kind)

@@ -52,6 +52,10 @@ TP_DEFINE_CLEANUP(struct tp_cgroup *, tp_cgroup_close)
  */
 void tp_cgroup_set_disk(struct tp_cgroup *cgroup, const char *path);
 
+/* The whole disk's number, "8:0", or NULL, and then why. Valid as long as CGROUP. */
+const char *tp_cgroup_disk(const struct tp_cgroup *cgroup);
+const char *tp_cgroup_why_no_disk(const struct tp_cgroup *cgroup);
+
 /*
  * Puts process PID under LIMITS: first those of the group NAME (characters of session ids and
  * names), which is made if missing, then the process into it. Without a limit that a group enforces

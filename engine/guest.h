@@ -44,6 +44,25 @@ struct torpor_error *tp_guest_execute(struct tp_guest *guest, const char *comman
 struct torpor_error *tp_guest_wait_event(struct tp_guest *guest, const char *const *names,
 	const struct tp_call *call, struct tp_qmp_event *event_out) TP_MUST_USE;
 
+/* What a guest is, and for whom. Strings may be NULL: not known. */
+struct tp_guest_label {
+	const char *session;
+	const char *tenant;
+	const char *template_name;
+};
+
+/* Has it shown to those who look at guests by other means (`virsh list`), soon. */
+void tp_guest_describe(struct tp_guest *guest, const struct tp_guest_label *label);
+
+struct tp_limits;
+
+/*
+ * Puts the guest under LIMITS, for launchers with limits of their own (tp_launcher_has_limits).
+ * *UNENFORCED_OUT is a new array of texts, as tp_cgroup_place gives it.
+ */
+struct torpor_error *tp_guest_limit(struct tp_guest *guest, const struct tp_limits *limits,
+	json_t **unenforced_out) TP_MUST_USE;
+
 struct tp_guest_exit {
 	int status;	       /* as of wait(2), or -1 where it can't be known (no child of ours) */
 	char *shutdown_reason; /* of the last SHUTDOWN event: "guest-reset" ...; NULL if none came

@@ -13,6 +13,8 @@
 #define END_TIMEOUT_NS (5 * TP_NSEC_PER_SEC)
 /* QEMU's socket closes a moment before the process ends. */
 #define EXIT_TIMEOUT_NS (2 * TP_NSEC_PER_SEC)
+/* libvirtd tells of it when it has put its own things in order. */
+#define DRAIN_TIMEOUT_NS (5 * TP_NSEC_PER_SEC)
 
 static struct torpor_error *check_spec(const struct tp_guest_spec *spec)
 {
@@ -93,6 +95,17 @@ struct torpor_error *tp_launcher_sweep(struct tp_launcher *launcher, const struc
 	return launcher->ops->sweep(launcher, call);
 }
 
+bool tp_launcher_has_limits(const struct tp_launcher *launcher)
+{
+	return launcher->ops->limit;
+}
+
+void tp_launcher_on_stir(struct tp_launcher *launcher, tp_stir_fn *stir, void *data)
+{
+	if (launcher->ops->on_stir)
+		launcher->ops->on_stir(launcher, stir, data);
+}
+
 struct tp_launcher *tp_launcher_free(struct tp_launcher *launcher)
 {
 	if (launcher)
@@ -135,6 +148,21 @@ int tp_guest_take_helper_fd(struct tp_guest *guest)
 	return TP_TAKE_FD(guest->helper_fd);
 }
 
+void tp_guest_describe(struct tp_guest *guest, const struct tp_guest_label *label)
+{
+	if (guest->launcher->ops->describe)
+		guest->launcher->ops->describe(guest, label);
+}
+
+struct torpor_error *tp_guest_limit(
+	struct tp_guest *guest, const struct tp_limits *limits, json_t **unenforced_out)
+{
+	if (!guest->launcher->ops->limit)
+		return tp_error(
+			TORPOR_E_UNSUPPORTED, "limit", guest->name, "its launcher has no limits");
+	return guest->launcher->ops->limit(guest, limits, unenforced_out);
+}
+
 /* ---- how it ended ---- */
 
 void tp_guest_exit_deinit(struct tp_guest_exit *how)
@@ -144,6 +172,14 @@ void tp_guest_exit_deinit(struct tp_guest_exit *how)
 	*how = (struct tp_guest_exit){0};
 }
 
+/* All that QEMU said before it ended: through libvirt it may still be on its way. */
+static void drain_to_end(struct tp_qmp *qmp)
+{
+	struct tp_call soon = tp_call_within(DRAIN_TIMEOUT_NS);
+
+	torpor_error_free(tp_qmp_drain_to_end(qmp, &soon));
+}
+
 struct torpor_error *tp_guest_exit_reason(struct tp_guest *guest, struct tp_guest_exit *how_out)
 {
 	if (!tp_process_ended(&guest->process))
@@ -151,7 +187,7 @@ struct torpor_error *tp_guest_exit_reason(struct tp_guest *guest, struct tp_gues
 	if (guest->exit_status < 0)
 		guest->exit_status = tp_process_reap(&guest->process);
 	if (guest->qmp)
-		tp_qmp_drain(guest->qmp);
+		drain_to_end(guest->qmp);
 	const char *reason = guest->qmp ? tp_qmp_shutdown_reason(guest->qmp) : NULL;
 	*how_out = (struct tp_guest_exit){
 		.status = guest->exit_status,
@@ -236,8 +272,10 @@ struct torpor_error *tp_guest_end(struct tp_guest *guest, const struct tp_call *
 {
 	if (!guest)
 		return NULL;
-	struct torpor_error *err =
-		tp_error_in(tp_process_kill(&guest->process, call, NULL), "end", guest->name);
+	struct torpor_error *err = guest->launcher->ops->quit
+					   ? guest->launcher->ops->quit(guest, call)
+					   : tp_process_kill(&guest->process, call, NULL);
+	err = tp_error_in(err, "end", guest->name);
 	let_go(guest, !err);
 	return err;
 }

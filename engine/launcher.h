@@ -4,6 +4,7 @@
 #define TP_ENGINE_LAUNCHER_H
 
 #include "engine/args.h"
+#include "engine/cgroup.h"
 #include "engine/guest.h"
 #include "engine/spawn.h"
 
@@ -70,6 +71,27 @@ struct torpor_error *tp_launcher_end_orphans(struct tp_launcher *launcher,
 struct torpor_error *tp_launcher_sweep(
 	struct tp_launcher *launcher, const struct tp_call *call) TP_MUST_USE;
 
+/*
+ * Whether guests come under limits through the launcher (tp_guest_limit); otherwise that is done to
+ * their processes, from outside (engine/cgroup.h).
+ */
+bool tp_launcher_has_limits(const struct tp_launcher *launcher);
+
+/* What was heard of a guest's vCPUs. */
+enum tp_stir {
+	TP_STIR_STOPPED,
+	TP_STIR_CONTINUED,
+	TP_STIR_UNKNOWN, /* nothing was heard for a while: it may be either */
+};
+
+/*
+ * STIR is called when the vCPUs of a guest were stopped or continued, by us or by somebody else, as
+ * an administrator may with libvirt; on a thread of the launcher's, and must not block. Before the
+ * first guest.
+ */
+typedef void tp_stir_fn(void *data, const char *name, enum tp_stir how);
+void tp_launcher_on_stir(struct tp_launcher *launcher, tp_stir_fn *stir, void *data);
+
 /* Bound guests end with it. All struct tp_guest of it must be gone. Takes NULL. Returns NULL. */
 struct tp_launcher *tp_launcher_free(struct tp_launcher *launcher);
 TP_DEFINE_CLEANUP(struct tp_launcher *, tp_launcher_free)
@@ -99,9 +121,21 @@ struct tp_launcher_ops {
 	struct torpor_error *(*list)(
 		struct tp_launcher *launcher, char ***names_out, size_t *n_out);
 	struct torpor_error *(*sweep)(struct tp_launcher *launcher, const struct tp_call *call);
+	/* NULL: nobody but us stops or continues its guests. */
+	void (*on_stir)(struct tp_launcher *launcher, tp_stir_fn *stir, void *data);
 	/* Frees the launcher itself too. Can't fail. */
 	void (*free)(struct tp_launcher *launcher);
 
+	/* What others are to see that the guest is. Doesn't block. NULL: nobody does. */
+	void (*describe)(struct tp_guest *guest, const struct tp_guest_label *label);
+	/* As tp_guest_limit. NULL: limits are none of its business. */
+	struct torpor_error *(*limit)(
+		struct tp_guest *guest, const struct tp_limits *limits, json_t **unenforced_out);
+	/*
+	 * Ends the process, gently if it likes, and waits until it is gone; by force before CALL
+	 * is over. NULL: tp_process_kill.
+	 */
+	struct torpor_error *(*quit)(struct tp_guest *guest, const struct tp_call *call);
 	/*
 	 * Removes what an ended guest (`ended`) has left, or lets a running one go, and closes what
 	 * the launcher added. May take the pidfd. The sockets are closed by then; the common part

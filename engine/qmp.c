@@ -90,6 +90,9 @@ static void remember_shutdown(struct tp_qmp *qmp, json_t *data)
 {
 	const char *reason = json_string_value(json_object_get(data, "reason"));
 
+	/* Who ends QEMU because the guest has shut down, as libvirt does, isn't the reason. */
+	if (qmp->shutdown_reason && strncmp(qmp->shutdown_reason, "guest-", 6) == 0)
+		return;
 	free(qmp->shutdown_reason);
 	qmp->shutdown_reason = tp_strdup(reason ? reason : "unknown");
 }
@@ -459,6 +462,18 @@ void tp_qmp_drain(struct tp_qmp *qmp)
 			err = tp_call_check(&soon, "drain", qmp->name);
 	}
 	torpor_error_free(err);
+}
+
+struct torpor_error *tp_qmp_drain_to_end(struct tp_qmp *qmp, const struct tp_call *call)
+{
+	while (!qmp->closed) {
+		struct torpor_error *err = pump(qmp, "drain", call);
+		/* The end is an error of QEMU's to whoever waits for something else. */
+		if (err && !qmp->closed)
+			return err;
+		torpor_error_free(err);
+	}
+	return NULL;
 }
 
 struct torpor_error *tp_qmp_ask(struct tp_qmp *qmp)

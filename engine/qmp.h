@@ -97,11 +97,16 @@ void tp_qmp_forget_events(struct tp_qmp *qmp, const char *const *names);
 /* Takes up what has come, without waiting: after QEMU's end, what it said last. */
 void tp_qmp_drain(struct tp_qmp *qmp);
 
+/* The same up to the end of the connection, which is waited for: QEMU has ended, or is about to. */
+struct torpor_error *tp_qmp_drain_to_end(
+	struct tp_qmp *qmp, const struct tp_call *call) TP_MUST_USE;
+
 /* Whether the connection is over, as far as was read. */
 bool tp_qmp_closed(const struct tp_qmp *qmp);
 
 /*
- * The reason in the last SHUTDOWN event ("guest-reset", "host-signal" ...), or NULL. Kept apart
+ * The reason in the last SHUTDOWN event ("guest-reset", "host-signal" ...), or NULL; what the guest
+ * did counts before what was done to QEMU because of it. Kept apart
  * from the queue: neither dropping nor forgetting events loses it. Valid until the next call.
  */
 const char *tp_qmp_shutdown_reason(const struct tp_qmp *qmp);

@@ -271,6 +271,11 @@ static const char *default_helper(void)
 
 /* ---- the spawner ---- */
 
+const char *tp_spawner_helper(const struct tp_spawner *spawner)
+{
+	return spawner->helper;
+}
+
 struct tp_spawner *tp_spawner_free(struct tp_spawner *s)
 {
 	if (!s)

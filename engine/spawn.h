@@ -60,6 +60,9 @@ struct tp_spawner;
 struct torpor_error *tp_spawner_new(
 	const char *helper, struct tp_spawner **spawner_out) TP_MUST_USE;
 
+/* The path of torpor-exec. Valid as long as SPAWNER. */
+const char *tp_spawner_helper(const struct tp_spawner *spawner);
+
 /* Ends the thread, and with it all processes still bound. No call may be under way. NULL is fine.
  */
 struct tp_spawner *tp_spawner_free(struct tp_spawner *spawner);

@@ -12,11 +12,17 @@
  *   --status FD     where to write errno (an int) if PROGRAM can't be started
  *   --record FD     where to write our pid and start time first
  *
+ *   torpor-exec --hold UID GID
+ *
+ * Holds the descriptors from 3 on for others to open through /proc/PID/fd, as that user and group:
+ * who hasn't its user's rights can't. Writes a newline once they can, and stays until it is killed.
+ *
  * Ends with 127 and a line on standard error if it fails. Linked statically: it runs once for
  * each guest, and the dynamic linker would cost more than all it does. It allocates nothing.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/close_range.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -132,10 +138,29 @@ static void record(int fd)
 		fail("record the process", errno ? errno : EIO);
 }
 
+static _Noreturn void hold(uid_t uid, gid_t gid)
+{
+	if ((getuid() != uid || getgid() != gid) &&
+		(setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 ||
+			setresuid(uid, uid, uid) < 0))
+		fail("become the user that QEMU runs as", errno);
+	/* Changing the user has hidden /proc/PID/fd from it. */
+	if (prctl(PR_SET_DUMPABLE, 1) < 0)
+		fail("open /proc/self to others", errno);
+	/* And dropped what binds us to our parent, which is asked for anew; it is there still, or
+	 * nobody reads what is written next. */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || write(STDOUT_FILENO, "\n", 1) != 1)
+		fail("tell that all is ready", errno ? errno : EIO);
+	for (;;)
+		pause();
+}
+
 int main(int argc, char **argv)
 {
 	if (argc < 1)
 		fail("no arguments", EINVAL);
+	if (argc == 4 && strcmp(argv[1], "--hold") == 0)
+		hold((uid_t)number(argv[2]), (gid_t)number(argv[3]));
 	struct options o = parse(argv);
 
 	if (o.bound_to)

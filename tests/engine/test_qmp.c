@@ -295,6 +295,33 @@ Test(qmp, drain_learns_of_the_end)
 	finish();
 }
 
+/* libvirt ends QEMU when the guest has shut down: that isn't why. */
+Test(qmp, what_the_guest_did_is_the_reason)
+{
+	static const struct peer_step steps[] = {OPENING,
+		EVENT("SHUTDOWN", "{\"reason\": \"host-signal\"}"),
+		EVENT("SHUTDOWN", "{\"reason\": \"guest-reset\"}"),
+		EVENT("SHUTDOWN", "{\"reason\": \"host-signal\"}"), CLOSE};
+
+	open_with(steps);
+	must(tp_qmp_drain_to_end(qmp, &call));
+	cr_assert(tp_qmp_closed(qmp));
+	cr_assert_str_eq(tp_qmp_shutdown_reason(qmp), "guest-reset");
+	finish();
+}
+
+Test(qmp, the_end_is_waited_for)
+{
+	static const struct peer_step steps[] = {OPENING, EXPECT("{\"execute\": \"stop\"}"), OK};
+	struct tp_call soon = tp_call_within(20 * TP_NSEC_PER_MSEC);
+
+	open_with(steps);
+	must_fail(tp_qmp_drain_to_end(qmp, &soon), TORPOR_E_TIMEOUT, "");
+	cr_assert_not(tp_qmp_closed(qmp));
+	must(run("stop"));
+	finish();
+}
+
 Test(qmp, late_replies_are_dropped)
 {
 	static const struct peer_step steps[] = {OPENING, EXPECT("{\"execute\": \"slow\"}"),

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -306,4 +307,42 @@ Test(spawn, cancelled_before)
 	call = tp_call_within(0);
 	must_fail(tp_spawner_start(spawner, &spec, &call, &process), TORPOR_E_TIMEOUT, NULL);
 	cr_assert_eq(waitpid(-1, NULL, WNOHANG), -1);
+}
+
+/* What the holder has open can be opened through it, though it has no path; the user is the one
+ * wanted. */
+Test(spawn, descriptors_can_be_held_for_others)
+{
+	TP_FREE char *uid = tp_asprintf("%u", geteuid() == 0 ? 65534 : geteuid());
+	TP_FREE char *gid = tp_asprintf("%u", geteuid() == 0 ? 65534 : getegid());
+	char *argv[] = {(char *)tp_spawner_helper(spawner), (char *)"--hold", uid, gid, NULL};
+	struct tp_spawn_spec spec = shell(argv);
+	struct tp_process process;
+	struct stat st;
+	char bytes[8] = "";
+	int ready[2];
+	int memfd;
+
+	must(tp_memfd("held", 0, &memfd));
+	must(tp_pwrite_full(memfd, "here", 5, 0, "held"));
+	cr_assert_eq(pipe(ready), 0);
+	spec.fds = &memfd;
+	spec.n_fds = 1;
+	spec.output_fd = ready[1];
+	must(tp_spawner_start(spawner, &spec, &call, &process));
+	cr_assert_eq(read(ready[0], bytes, 1), 1);
+	cr_assert_eq(bytes[0], '\n');
+	TP_FREE char *dir = tp_asprintf("/proc/%d", (int)process.pid);
+	cr_assert_eq(stat(dir, &st), 0);
+	cr_assert_eq(st.st_uid, strtoul(uid, NULL, 10));
+	TP_FREE char *path = tp_asprintf("%s/fd/%d", dir, TP_SPAWN_FIRST_FD);
+	TP_FD int fd = open(path, O_RDWR | O_CLOEXEC);
+	cr_assert_geq(fd, 0, "%s: %m", path);
+	must(tp_pread_full(fd, bytes, 5, 0, "held"));
+	cr_assert_str_eq(bytes, "here");
+	must(tp_process_kill(&process, &call, NULL));
+	tp_process_deinit(&process);
+	close(memfd);
+	close(ready[0]);
+	close(ready[1]);
 }
