@@ -152,6 +152,8 @@ int cli_bench(struct cli *cli, int argc, char **argv)
 	command.options.engine = (struct torpor_engine_options){
 		.state_dir = cli->state_dir,
 		.qemu = cli->qemu,
+		.launcher = cli->launcher,
+		.connect = cli->connect,
 		.log = print_warning,
 		.log_data = cli,
 	};

@@ -20,7 +20,9 @@ enum cli_exit {
 
 struct cli {
 	const char *state_dir; /* NULL: the default */
-	const char *qemu;      /* NULL: the default */
+	const char *qemu;      /* NULL: the default; so are the next two */
+	const char *launcher;
+	const char *connect;
 	struct torpor_client_options remote;
 	bool json;
 	bool verbose;

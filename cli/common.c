@@ -12,6 +12,8 @@ enum {
 	KEY_QEMU,
 	KEY_JSON,
 	KEY_SOCKET,
+	KEY_LAUNCHER,
+	KEY_CONNECT,
 	KEY_URL,
 	KEY_TOKEN_FILE,
 	KEY_CA_FILE,
@@ -24,6 +26,9 @@ enum {
 		"Where templates and images live (default: /var/lib/torpor for root, else the "    \
 		"XDG state directory)",                                                            \
 		10},                                                                               \
+		{"launcher", KEY_LAUNCHER, "NAME", 0,                                              \
+			"Who runs QEMU: direct, Torpor itself (the default), or libvirt", 10},     \
+		{"connect", KEY_CONNECT, "URI", 0, "Which libvirt (default: qemu:///system)", 10}, \
 	{                                                                                          \
 		"qemu", KEY_QEMU, "FILE", 0, "The QEMU to run (default: qemu-system-x86_64)", 10   \
 	}
@@ -65,6 +70,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_QEMU:
 		cli->qemu = arg;
+		return 0;
+	case KEY_LAUNCHER:
+		cli->launcher = arg;
+		return 0;
+	case KEY_CONNECT:
+		cli->connect = arg;
 		return 0;
 	case KEY_SOCKET:
 		cli->remote.socket_path = arg;
@@ -138,6 +149,8 @@ struct torpor_error *cli_open(struct cli *cli, struct torpor_engine **engine_out
 	struct torpor_engine_options engine_options = {
 		.state_dir = cli->state_dir,
 		.qemu = cli->qemu,
+		.launcher = cli->launcher,
+		.connect = cli->connect,
 		.log = print_log,
 		.log_data = cli,
 	};

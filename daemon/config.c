@@ -427,6 +427,8 @@ static void lend_strings(struct tp_daemon_config *config)
 	config->service.engine.qemu = config->qemu;
 	const char *small = config->qemu_microvm;
 	config->service.engine.qemu_microvm = small && strcmp(small, "off") == 0 ? "" : small;
+	config->service.engine.launcher = config->launcher;
+	config->service.engine.connect = config->connect;
 	config->service.cgroup_root = config->cgroup_root;
 }
 
@@ -467,6 +469,8 @@ struct tp_daemon_config *tp_config_free(struct tp_daemon_config *config)
 	free(config->tls_key);
 	free(config->qemu);
 	free(config->qemu_microvm);
+	free(config->launcher);
+	free(config->connect);
 	free(config->cgroup_root);
 	free(config->auth.jwks);
 	free(config->auth.issuer);

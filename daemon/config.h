@@ -61,6 +61,8 @@ struct tp_daemon_config {
 
 	char *qemu;
 	char *qemu_microvm; /* "off": never; NULL: where it is */
+	char *launcher;
+	char *connect;
 	char *cgroup_root;
 
 	struct tp_auth_config auth;

@@ -33,6 +33,8 @@ const struct tp_key tp_config_keys[] = {
 
 	{"engine", "qemu", TP_KEY_TEXT, AT(qemu)},
 	{"engine", "qemu_microvm", TP_KEY_TEXT, AT(qemu_microvm)},
+	{"engine", "launcher", TP_KEY_TEXT, AT(launcher)},
+	{"engine", "connect", TP_KEY_TEXT, AT(connect)},
 	{"engine", "workers", TP_KEY_COUNT, AT(service.engine.workers), 0, 64},
 	{"engine", "staging", TP_KEY_SIZE, AT(service.engine.staging_bytes), 16 * TP_MIB, SIZE_MAX_},
 	{"engine", "zstd_level", TP_KEY_LEVEL, AT(service.engine.zstd_level), 0, 19},

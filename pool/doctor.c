@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "engine/cgroup.h"
 #include "engine/inspect.h"
+#include "engine/libvirt.h"
 #include "pool/machine.h"
 #include "pool/template.h"
 #include "snapshot/procmem.h"
@@ -70,6 +71,17 @@ static bool look_at_qemu(struct doctor *d)
 		"%s is version %s%s%s", d->engine->qemu, version,
 		small ? "; for microvm under kvm there is " : "", small ? small : "");
 	return true;
+}
+
+static void look_at_launcher(struct doctor *d)
+{
+	const char *connect = d->engine->connect;
+
+	/* Opening the engine has connected to it. */
+	if (strcmp(d->engine->launcher_name, "libvirt") == 0)
+		tell(d, "launcher", TORPOR_HEALTH_GOOD, NULL,
+			"libvirt at %s answers, and runs guests as transient domains",
+			connect ? connect : TP_DEFAULT_CONNECT);
 }
 
 /* --- The accelerator --- */
@@ -265,6 +277,13 @@ static void look_at_limits(struct doctor *d)
 {
 	struct tp_cgroup *cgroup;
 	json_t *can, *cannot;
+
+	if (tp_launcher_has_limits(d->engine->launcher)) {
+		tell(d, "guest limits", TORPOR_HEALTH_GOOD, NULL,
+			"set through libvirt, which has a cgroup for each domain where the host "
+			"has controllers; a session's record says which are not enforced");
+		return;
+	}
 	TP_ERROR struct torpor_error *err = tp_cgroup_look(NULL, &cgroup);
 
 	if (err) {
@@ -290,6 +309,7 @@ struct torpor_error *torpor_doctor(struct torpor_engine *engine, const char *tem
 		TP_TRY(torpor_template_lookup(engine, template_name, &info));
 	if (look_at_qemu(&d))
 		look_at_accelerator(&d, template_name);
+	look_at_launcher(&d);
 	look_at_rights(&d);
 	look_at_scan(&d);
 	look_at_io(&d);

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/kept.h"
+#include "engine/libvirt.h"
 #include "pool/session.h"
 #include "pool/template.h"
 #include "pool/turn.h"
@@ -119,16 +120,45 @@ struct tp_direct_options tp_engine_direct_options(const struct torpor_engine *en
 	};
 }
 
+static struct torpor_error *start_launcher(struct torpor_engine *engine)
+{
+	struct tp_direct_options direct = tp_engine_direct_options(engine);
+	struct tp_libvirt_options libvirt = {
+		.connect = engine->connect,
+		.qemu = engine->qemu,
+		.exec_helper = engine->exec_helper,
+		.bound = !engine->keep_guests,
+		.run_dir = engine->run_dir,
+	};
+
+	if (strcmp(engine->launcher_name, "direct") == 0)
+		return tp_direct_launcher_new(&direct, &engine->launcher);
+	if (strcmp(engine->launcher_name, "libvirt") == 0)
+		return tp_libvirt_launcher_new(&libvirt, &engine->launcher);
+	return tp_error(TORPOR_E_INVALID, "use launcher", engine->launcher_name,
+		"it is neither \"direct\" nor \"libvirt\"");
+}
+
 static struct torpor_error *start_parts(
 	struct torpor_engine *engine, const struct torpor_engine_options *options)
 {
-	struct tp_direct_options direct = tp_engine_direct_options(engine);
-
-	TP_TRY(tp_direct_launcher_new(&direct, &engine->launcher));
+	TP_TRY(start_launcher(engine));
 	TP_TRY(tp_workers_new(options->workers, &engine->workers));
 	TP_TRY(tp_staging_new(options->staging_bytes, &engine->staging));
 	TP_TRY(tp_turn_new(&engine->fill_turn));
-	return tp_watcher_new(engine, &engine->watcher);
+	TP_TRY(tp_watcher_new(engine, &engine->watcher));
+	tp_launcher_on_stir(engine->launcher, tp_watcher_stir, engine->watcher);
+	return NULL;
+}
+
+/* What was asked for, else what the environment says, else a default. */
+static const char *option_or(const char *value, const char *variable, const char *fallback)
+{
+	const char *from_environment = secure_getenv(variable);
+
+	if (value)
+		return value;
+	return from_environment && *from_environment ? from_environment : fallback;
 }
 
 /* The one named; else the one beside QEMU, of its name with "-microvm" behind it, if it's there. */
@@ -161,6 +191,9 @@ struct torpor_error *tp_engine_open_unswept(
 	engine->qemu = tp_strdup(options->qemu ? options->qemu : DEFAULT_QEMU);
 	engine->qemu_microvm = find_small_qemu(options, engine->qemu);
 	engine->exec_helper = tp_strdup(options->exec_helper);
+	engine->launcher_name =
+		tp_strdup(option_or(options->launcher, "TORPOR_LAUNCHER", "direct"));
+	engine->connect = tp_strdup(option_or(options->connect, "TORPOR_CONNECT", NULL));
 	engine->state_fd = engine->templates_fd = engine->images_fd = -1;
 	engine->keep_guests = options->keep_guests;
 	engine->on_event = options->on_event;
@@ -204,9 +237,10 @@ struct torpor_engine *torpor_engine_close(struct torpor_engine *engine)
 	if (!engine)
 		return NULL;
 	assert(!engine->sessions && !engine->templates);
+	/* The launcher first: it tells the watcher. */
+	tp_launcher_free(engine->launcher);
 	tp_watcher_free(engine->watcher);
 	tp_turn_free(engine->fill_turn);
-	tp_launcher_free(engine->launcher);
 	tp_staging_free(engine->staging);
 	tp_workers_free(engine->workers);
 	tp_close(engine->images_fd);
@@ -216,6 +250,8 @@ struct torpor_engine *torpor_engine_close(struct torpor_engine *engine)
 	free(engine->qemu);
 	free(engine->qemu_microvm);
 	free(engine->exec_helper);
+	free(engine->launcher_name);
+	free(engine->connect);
 	free(engine->run_dir);
 	free(engine->state_dir);
 	free(engine);

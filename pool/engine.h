@@ -51,6 +51,8 @@ struct torpor_engine {
 	char *qemu;	    /* a path or a name to look up */
 	char *qemu_microvm; /* a path; NULL: there is none, or it isn't wanted */
 	char *exec_helper;  /* or NULL: the default */
+	char *launcher_name;
+	char *connect; /* or NULL: the default */
 	bool keep_guests;
 	torpor_event_fn *on_event; /* or NULL */
 	void *event_data;
@@ -95,7 +97,7 @@ char *tp_handover_guest(const char *handover) TP_MUST_USE;
 /* Where it is if nobody says: /var/lib/torpor for root, else XDG's. The caller's to free. */
 char *tp_default_state_dir(void) TP_MUST_USE;
 
-/* How QEMU is run, for the launcher and for asking it. Valid as long as ENGINE. */
+/* How QEMU is run, by the launcher "direct" and for asking it. Valid as long as ENGINE. */
 struct tp_direct_options tp_engine_direct_options(const struct torpor_engine *engine);
 
 #endif

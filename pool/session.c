@@ -141,6 +141,27 @@ int tp_session_pid(struct torpor_session *session)
 	return session->guest ? tp_guest_pid(session->guest) : 0;
 }
 
+void tp_session_label(struct torpor_session *session, const char *title, const char *tenant)
+{
+	struct tp_guest_label label = {
+		.session = title,
+		.tenant = tenant,
+		.template_name = session->record.template_name,
+	};
+
+	if (session->guest)
+		tp_guest_describe(session->guest, &label);
+}
+
+struct torpor_error *tp_session_limit(
+	struct torpor_session *session, const struct tp_limits *limits, json_t **unenforced_out)
+{
+	*unenforced_out = NULL;
+	if (!session->guest || !tp_launcher_has_limits(session->engine->launcher))
+		return NULL;
+	return tp_guest_limit(session->guest, limits, unenforced_out);
+}
+
 enum torpor_source tp_session_source(const struct torpor_session *session)
 {
 	return session->source;
@@ -171,6 +192,7 @@ struct torpor_error *tp_session_explain(const struct torpor_session *session,
 static void free_session(struct torpor_session *session)
 {
 	tp_record_deinit(&session->record);
+	free(session->guest_name);
 	tp_turn_free(session->turn);
 	tp_close(session->retire_fd);
 	pthread_mutex_destroy(&session->info_lock);

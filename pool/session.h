@@ -26,6 +26,7 @@
 #ifndef TP_POOL_SESSION_H
 #define TP_POOL_SESSION_H
 
+#include "engine/cgroup.h"
 #include "engine/helper.h"
 #include "pool/template.h"
 #include "storage/image_reader.h"
@@ -45,6 +46,8 @@ struct torpor_session {
 	/* By the engine's lock. */
 	struct torpor_session *next;
 	unsigned int endings; /* rounds that the watcher's thread has before it, 2 at most */
+	char *guest_name;     /* of the guest that is watched; NULL: none is */
+	enum tp_stir stir;    /* what was heard last of its vCPUs */
 
 	/* By whoever has the turn. */
 	struct tp_record record;
@@ -178,6 +181,19 @@ struct torpor_error *tp_session_fork_hooked(struct torpor_session *source,
 	const struct torpor_session_spec *specs, size_t count, const struct tp_session_hooks *hooks,
 	const struct torpor_call *call, struct torpor_resume_report *reports_out,
 	struct torpor_session **sessions_out) TP_MUST_USE;
+
+/*
+ * Has the session's guest shown to others as TITLE's, of TENANT (either may be NULL: not known);
+ * by whoever has the turn. It lasts as long as the guest's process.
+ */
+void tp_session_label(struct torpor_session *session, const char *title, const char *tenant);
+
+/*
+ * Puts the session's guest under LIMITS where that is its launcher's business; *UNENFORCED_OUT is
+ * NULL where it isn't, else as tp_guest_limit gives it. By whoever has the turn.
+ */
+struct torpor_error *tp_session_limit(struct torpor_session *session,
+	const struct tp_limits *limits, json_t **unenforced_out) TP_MUST_USE;
 
 /* For hooks: as torpor_session_info's pid, the report's source, and torpor_session_handover. */
 int tp_session_pid(struct torpor_session *session);

@@ -11,6 +11,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "engine/control.h"
 #include "pool/turn.h"
 
 #define WAKE_ID 0 /* of the eventfd that wakes the thread; guests count from 1 */
@@ -129,14 +130,56 @@ static void reboot(struct torpor_session *session)
 	tell_state(session);
 }
 
+/* Whether it comes as a surprise; what we do ourselves is heard of, too. */
+static bool is_news(struct torpor_session *session, enum tp_stir how)
+{
+	enum torpor_session_state state = tp_session_state(session);
+
+	return (state == TORPOR_SESSION_RUNNING && how != TP_STIR_CONTINUED) ||
+	       (state == TORPOR_SESSION_PAUSED && how != TP_STIR_STOPPED);
+}
+
+/*
+ * What the session is shown as becomes what its guest does, where somebody has stopped or continued
+ * that behind our back. Nothing is made fresh: whoever did it has taken that upon himself.
+ */
+static void look_at_guest(struct torpor_session *session)
+{
+	struct tp_call call = tp_call_within(CLEANUP_TIMEOUT_NS);
+	enum torpor_session_state state = tp_session_state(session);
+	TP_FREE char *status = NULL;
+
+	pthread_mutex_lock(&session->engine->lock);
+	bool news = is_news(session, session->stir);
+	pthread_mutex_unlock(&session->engine->lock);
+	if (!news)
+		return;
+	struct torpor_error *err = tp_guest_query_status(session->guest, &call, &status);
+	if (err) {
+		/* Its end, if it is that, is told by its process. */
+		torpor_error_free(err);
+		return;
+	}
+	bool runs = strcmp(status, "running") == 0;
+	bool stands = strcmp(status, "paused") == 0;
+	if (state == TORPOR_SESSION_RUNNING ? !stands : !runs)
+		return;
+	tp_session_set_state(session, runs ? TORPOR_SESSION_RUNNING : TORPOR_SESSION_PAUSED);
+	tell_state(session);
+	tp_log(TP_LOG_INFO, "session %s was %s by others", session->name,
+		runs ? "continued" : "paused");
+}
+
 static void guest_ended(struct torpor_session *session)
 {
 	TP_GUEST_EXIT struct tp_guest_exit how = {0};
 	struct torpor_error *err = tp_guest_exit_reason(session->guest, &how);
 
 	if (err) {
-		/* It runs after all: this was about an earlier process of the session. */
+		/* It is there: others have stopped or continued it, or this was about an earlier
+		 * process of the session. */
 		torpor_error_free(err);
+		look_at_guest(session);
 		return;
 	}
 	tp_unwatch(session);
@@ -217,6 +260,25 @@ bool tp_watch_ended(struct torpor_session *session)
 	bool started = start_handler(session);
 	pthread_mutex_unlock(&session->engine->lock);
 	return started;
+}
+
+/* --- When others stop or continue it --- */
+
+void tp_watcher_stir(void *data, const char *guest_name, enum tp_stir how)
+{
+	struct tp_watcher *watcher = data;
+	struct torpor_session *session;
+
+	pthread_mutex_lock(&watcher->engine->lock);
+	for (session = watcher->engine->sessions; session; session = session->next) {
+		if (session->guest_name && strcmp(session->guest_name, guest_name) == 0)
+			break;
+	}
+	if (session)
+		session->stir = how;
+	if (session && is_news(session, how))
+		start_handler(session);
+	pthread_mutex_unlock(&watcher->engine->lock);
 }
 
 /* --- The thread --- */
@@ -317,10 +379,23 @@ struct tp_watcher *tp_watcher_free(struct tp_watcher *watcher)
 	return NULL;
 }
 
+/* NAME (NULL: none) is copied. */
+static void set_guest_name(struct torpor_session *session, const char *name)
+{
+	char *copy = tp_strdup(name);
+
+	pthread_mutex_lock(&session->engine->lock);
+	free(session->guest_name);
+	session->guest_name = copy;
+	pthread_mutex_unlock(&session->engine->lock);
+}
+
 struct torpor_error *tp_watch(struct torpor_session *session)
 {
 	int fd = tp_guest_pidfd(session->guest);
 
+	set_guest_name(session, tp_guest_name(session->guest));
+	tp_session_label(session, session->name, NULL);
 	/* Once: a pidfd stays readable, and one thread is enough. */
 	if (add(session->engine->watcher, fd, session->watch_id, EPOLLONESHOT) < 0)
 		return tp_error_errno(errno, "watch", session->name);
@@ -329,6 +404,7 @@ struct torpor_error *tp_watch(struct torpor_session *session)
 
 void tp_unwatch(struct torpor_session *session)
 {
+	set_guest_name(session, NULL);
 	/* ENOENT is fine: it wasn't watched. */
 	epoll_ctl(session->engine->watcher->epoll_fd, EPOLL_CTL_DEL, tp_guest_pidfd(session->guest),
 		NULL);

@@ -32,6 +32,9 @@ void tp_unwatch_waiting(struct torpor_engine *engine, struct tp_shell *shell);
 /* Has EVENT told, soon and on the watcher's thread. Without the engine's lock. */
 void tp_watcher_tell(struct tp_watcher *watcher, enum torpor_event event, const char *name);
 
+/* As tp_stir_fn; DATA is the watcher. */
+void tp_watcher_stir(void *data, const char *guest_name, enum tp_stir how);
+
 /*
  * Whether the session's guest has ended and that is still to be dealt with; if so that comes next,
  * before any other turn. By whoever has the session's turn, to be given then.

@@ -200,15 +200,22 @@ void tp_live_guest_lost(struct tp_service *service, const char *id, bool deaf)
 static void place_again(struct tp_service *service, struct tp_live *live)
 {
 	TP_JSON json_t *limits_json = tp_row_json(live->row.limits);
+	struct tp_call call = tp_call_within(PATIENCE_NS);
 	struct tp_limits limits;
-	struct torpor_session_info info;
 	json_t *unenforced = NULL;
 
 	struct torpor_error *err = tp_parse_limits(limits_json, &limits);
 	if (!err)
-		err = torpor_session_info(live->core, &info);
-	if (!err && info.pid)
-		err = tp_cgroup_place(service->cgroup, live->id, info.pid, &limits, &unenforced);
+		err = tp_session_enter(live->core, false, &call);
+	if (!err) {
+		int pid = tp_session_pid(live->core);
+		tp_session_label(
+			live->core, live->row.name ? live->row.name : live->id, live->tenant);
+		err = tp_session_limit(live->core, &limits, &unenforced);
+		if (!err && !unenforced && pid)
+			err = tp_cgroup_place(service->cgroup, live->id, pid, &limits, &unenforced);
+		tp_session_leave(live->core);
+	}
 	json_decref(unenforced);
 	tp_error_log(tp_error_in(err, "limit", live->id));
 }

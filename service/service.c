@@ -96,6 +96,8 @@ static void copy_config(const struct tp_service_config *from, struct tp_service_
 	config.engine.qemu = tp_strdup(from->engine.qemu);
 	config.engine.qemu_microvm = tp_strdup(from->engine.qemu_microvm);
 	config.engine.exec_helper = tp_strdup(from->engine.exec_helper);
+	config.engine.launcher = tp_strdup(from->engine.launcher);
+	config.engine.connect = tp_strdup(from->engine.connect);
 	config.cgroup_root = tp_strdup(from->cgroup_root);
 	config.templates =
 		tp_calloc(from->n_templates ? from->n_templates : 1, sizeof(*config.templates));
@@ -113,6 +115,8 @@ static void config_deinit(struct tp_service_config *config)
 	free((char *)config->engine.qemu);
 	free((char *)config->engine.qemu_microvm);
 	free((char *)config->engine.exec_helper);
+	free((char *)config->engine.launcher);
+	free((char *)config->engine.connect);
 	free((char *)config->cgroup_root);
 	for (size_t i = 0; i < config->n_templates; i++)
 		free(config->templates[i].name);
@@ -287,6 +291,8 @@ static const char *fixed_difference(
 	if (!same(ea->qemu, eb->qemu) || !same(ea->exec_helper, eb->exec_helper) ||
 		!same(ea->qemu_microvm, eb->qemu_microvm))
 		return "qemu";
+	if (!same(ea->launcher, eb->launcher) || !same(ea->connect, eb->connect))
+		return "launcher";
 	if (ea->workers != eb->workers || ea->staging_bytes != eb->staging_bytes ||
 		ea->zstd_level != eb->zstd_level || ea->no_io_uring != eb->no_io_uring ||
 		ea->path != eb->path || ea->scan != eb->scan)

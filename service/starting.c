@@ -27,6 +27,8 @@ static struct torpor_error *place(struct tp_starting *starting, struct torpor_se
 
 	struct torpor_error *err = tp_parse_limits(limits_json, &limits);
 	if (!err)
+		err = tp_session_limit(core, &limits, &unenforced);
+	if (!err && !unenforced)
 		err = tp_cgroup_place(starting->service->cgroup, starting->live->id,
 			tp_session_pid(core), &limits, &unenforced);
 	if (err) {
@@ -43,6 +45,8 @@ static struct torpor_error *on_loaded(void *data, struct torpor_session *core)
 	struct tp_starting *starting = data;
 
 	TP_TRY(fault(starting, "loaded"));
+	tp_session_label(core, starting->row.name ? starting->row.name : starting->live->id,
+		starting->live->tenant);
 	return place(starting, core);
 }
 

@@ -82,7 +82,13 @@ struct torpor_engine_options {
 	 */
 	const char *qemu_microvm;
 	const char *exec_helper; /* NULL: the installed torpor-exec */
-	bool keep_guests; /* true: guests outlive the engine; false: they die with the process */
+	/*
+	 * Who runs QEMU: "direct", this process, or "libvirt", as transient domains. NULL: what the
+	 * environment says in TORPOR_LAUNCHER, else "direct".
+	 */
+	const char *launcher;
+	const char *connect; /* libvirt's URI; NULL: TORPOR_CONNECT, else "qemu:///system" */
+	bool keep_guests;    /* true: guests outlive the engine; false: they die with the process */
 	unsigned int workers;	/* compression threads; 0: one for each core, at most 8 */
 	uint64_t staging_bytes; /* bound on memory for pages not yet written; 0: 256 MiB */
 	int zstd_level;		/* 0: the default */
