@@ -12,6 +12,8 @@ packages_check=(clang libclang-rt-dev llvm shellcheck)
 packages_long=(clang-tidy)
 # libvirt-daemon and not libvirt-daemon-system, which would start a libvirtd of the host's own.
 packages_bench=(libvirt-daemon libvirt-dev lzop)
+# A client of libvirt's for the tests of guests under it.
+packages_libvirt=(python3-libvirt)
 packages_trace=(bpftrace binutils python3)
 
 # Installs those of the packages given that are missing; asks sudo where it must.

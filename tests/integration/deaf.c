@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,6 +47,21 @@ static unsigned long ticks_of(pid_t pid, pid_t thread)
 	return user + system;
 }
 
+/* QEMU's thread for its monitors, which libvirt keeps busy; named only where libvirt runs QEMU. */
+static bool is_monitors(pid_t pid, pid_t thread)
+{
+	char path[64];
+	char name[32] = "";
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/comm", pid, thread);
+	FILE *f = fopen(path, "re");
+	if (!f)
+		return false;
+	bool read = fgets(name, sizeof(name), f);
+	fclose(f);
+	return read && strncmp(name, "IO mon", strlen("IO mon")) == 0;
+}
+
 /* The guest has run: no other thread but the first one has done as much. 0: there is none. */
 static pid_t busiest_but_first(pid_t pid)
 {
@@ -59,7 +75,7 @@ static pid_t busiest_but_first(pid_t pid)
 	while (dir && (entry = readdir(dir))) {
 		pid_t thread = atoi(entry->d_name);
 		unsigned long ticks = thread > 0 && thread != pid ? ticks_of(pid, thread) : 0;
-		if (ticks > most) {
+		if (ticks > most && !is_monitors(pid, thread)) {
 			most = ticks;
 			busiest = thread;
 		}

@@ -216,27 +216,6 @@ void it_check_swept(const char *state_dir)
 
 /* --- Processes --- */
 
-static int parent_of(const char *pid, char *name, size_t room)
-{
-	char path[64];
-	char line[512];
-	int parent = -1;
-
-	snprintf(path, sizeof(path), "/proc/%.16s/stat", pid);
-	FILE *f = fopen(path, "re");
-	if (!f)
-		return -1;
-	size_t n = fread(line, 1, sizeof(line) - 1, f);
-	fclose(f);
-	line[n] = '\0';
-	char *open_paren = strchr(line, '(');
-	char *close_paren = strrchr(line, ')');
-	if (!open_paren || !close_paren || sscanf(close_paren + 1, " %*c %d", &parent) != 1)
-		return -1;
-	snprintf(name, room, "%.*s", (int)(close_paren - open_paren - 1), open_paren + 1);
-	return parent;
-}
-
 unsigned int it_kill_qemus(void)
 {
 	DIR *proc = opendir("/proc");
@@ -245,10 +224,7 @@ unsigned int it_kill_qemus(void)
 
 	cr_assert_not_null(proc);
 	while ((entry = readdir(proc))) {
-		char name[32];
-		if (entry->d_name[0] < '1' || entry->d_name[0] > '9' ||
-			parent_of(entry->d_name, name, sizeof(name)) != getpid() ||
-			(!strstr(name, "qemu") && !strstr(name, "torpor")))
+		if (!it_is_qemu_of_ours(entry->d_name))
 			continue;
 		int pidfd = pidfd_open(atoi(entry->d_name), 0);
 		struct pollfd end = {.fd = pidfd, .events = POLLIN};

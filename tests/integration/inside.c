@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -28,14 +29,22 @@ void in_stop(struct torpor_session *session)
 {
 	struct tp_call call = in_call();
 
+	/* As a pause does: a launcher may tell of it, and then somebody looks whether it's known.
+	 */
+	it_ok(tp_session_enter(session, false, &call));
 	it_ok(tp_guest_stop(session->guest, &call));
+	tp_session_set_state(session, TORPOR_SESSION_PAUSED);
+	tp_session_leave(session);
 }
 
 void in_cont(struct torpor_session *session)
 {
 	struct tp_call call = in_call();
 
+	it_ok(tp_session_enter(session, false, &call));
 	it_ok(tp_guest_cont(session->guest, &call, NULL));
+	tp_session_set_state(session, TORPOR_SESSION_RUNNING);
+	tp_session_leave(session);
 }
 
 /* --- Images --- */
@@ -156,17 +165,22 @@ struct tp_shell *in_restore(struct torpor_session *session, const char *name, en
 
 /* --- Memory as QEMU tells it --- */
 
-/* QEMU writes physical memory into a memfd of this process. */
+/* QEMU, which may run as another user, writes physical memory into a file; that has no name then.
+ */
 static int save_physical(struct tp_guest *guest, uint64_t address, uint64_t len)
 {
 	struct tp_call call = in_call();
-	int fd;
+	char dir[] = "/tmp/torpor-it-XXXXXX";
 
-	it_ok(tp_memfd("physical", len, &fd));
-	TP_FREE char *path = tp_asprintf("/proc/%d/fd/%d", getpid(), fd);
+	cr_assert(mkdtemp(dir) && chmod(dir, 0711) == 0);
+	TP_FREE char *path = tp_asprintf("%s/physical", dir);
+	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	cr_assert(fd >= 0 && fchmod(fd, 0666) == 0);
 	json_t *args = json_pack("{s:I, s:I, s:s}", "val", (json_int_t)address, "size",
 		(json_int_t)len, "filename", path);
 	it_ok(tp_guest_execute(guest, "pmemsave", args, -1, &call, NULL));
+	unlink(path);
+	rmdir(dir);
 	return fd;
 }
 

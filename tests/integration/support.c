@@ -189,6 +189,54 @@ bool it_process_exists(int pid, uint64_t start_time)
 	return read_stat(text, name, &parent, &start) && start == start_time;
 }
 
+static bool with_libvirt(void)
+{
+	const char *launcher = getenv("TORPOR_LAUNCHER");
+
+	return launcher && strcmp(launcher, "libvirt") == 0;
+}
+
+const char *it_killed(void)
+{
+	return with_libvirt() ? "libvirt says that it failed" : "signal 9";
+}
+
+const char *it_killed_early(void)
+{
+	return with_libvirt() ? "closed the monitor" : "signal 9";
+}
+
+/* libvirtd's children; but a guest's name has the pid of the engine's process in it. */
+static bool is_domain_of_ours(const char *pid)
+{
+	char path[64];
+	char line[8192];
+	char in_name[32];
+
+	snprintf(path, sizeof(path), "/proc/%.16s/cmdline", pid);
+	FILE *f = fopen(path, "re");
+	if (!f)
+		return false;
+	size_t n = fread(line, 1, sizeof(line) - 1, f);
+	fclose(f);
+	line[n] = '\0';
+	snprintf(in_name, sizeof(in_name), "-%d-", getpid());
+	const char *name = memmem(line, n, "guest=", strlen("guest="));
+	return name && strstr(name, in_name);
+}
+
+bool it_is_qemu_of_ours(const char *pid)
+{
+	char name[32];
+	int parent;
+	unsigned long long start;
+
+	if (*pid < '1' || *pid > '9' || !read_stat(pid, name, &parent, &start) ||
+		(!strstr(name, "qemu") && !strstr(name, "torpor")))
+		return false;
+	return parent == getpid() || (with_libvirt() && is_domain_of_ours(pid));
+}
+
 unsigned int it_qemu_children(void)
 {
 	DIR *proc = opendir("/proc");
@@ -196,15 +244,8 @@ unsigned int it_qemu_children(void)
 	unsigned int count = 0;
 
 	cr_assert_not_null(proc);
-	while ((entry = readdir(proc))) {
-		char name[32];
-		int parent;
-		unsigned long long start;
-		if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9' &&
-			read_stat(entry->d_name, name, &parent, &start) && parent == getpid() &&
-			(strstr(name, "qemu") || strstr(name, "torpor")))
-			count++;
-	}
+	while ((entry = readdir(proc)))
+		count += it_is_qemu_of_ours(entry->d_name);
 	closedir(proc);
 	return count;
 }

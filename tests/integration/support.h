@@ -54,6 +54,12 @@ bool it_process_exists(int pid, uint64_t start_time);
 
 /* Processes whose parent is this one, and whose name has QEMU in it. */
 unsigned int it_qemu_children(void);
+/* What is said of one that was killed: libvirt doesn't tell the signal. */
+const char *it_killed(void);
+/* The same of one that was still being started. */
+const char *it_killed_early(void);
+/* Whether PID, as its directory under /proc is called, is one of them. */
+bool it_is_qemu_of_ours(const char *pid);
 
 /* Files in images/ that are not complete. */
 unsigned int it_partial_files(const struct torpor_engine *engine);

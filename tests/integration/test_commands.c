@@ -314,7 +314,7 @@ Test(commands, the_end_of_the_session_or_the_guest_is_told)
 	it_ok(torpor_session_info(session, &info));
 	cr_assert_eq(kill(info.pid, SIGKILL), 0);
 	for (int i = 0; i < 2; i++)
-		join_cut(&c[i], TORPOR_E_QEMU, "signal 9");
+		join_cut(&c[i], TORPOR_E_QEMU, it_killed());
 	it_ok(torpor_session_destroy(session, NULL));
 }
 

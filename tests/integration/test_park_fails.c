@@ -283,7 +283,10 @@ Test(park_fails_otherwise, on_a_full_disk)
 	}
 	snprintf(command, sizeof(command), "cp -a %s/templates %s", state, dir);
 	cr_assert_eq(system(command), 0);
-	engine = it_open_with((struct torpor_engine_options){.state_dir = dir});
+	/* A libvirtd wouldn't see this process's own disk; that is on trial, and not the launcher.
+	 */
+	engine = it_open_with(
+		(struct torpor_engine_options){.state_dir = dir, .launcher = "direct"});
 	tmpl = it_template(engine);
 	struct torpor_session *session = start_counting();
 	struct attempt attempts[] = {{.session = session}, {session, it_name("cp")}};
@@ -341,12 +344,12 @@ Test(park_fails, when_qemu_dies)
 			cr_assert_str_eq(it_run(session, "cat /mark"), "here");
 		} else {
 			cr_assert_lt(ops[i], TP_IO_SYNC, "%s", torpor_error_message(err));
-			cr_assert_not_null(strstr(torpor_error_message(err), "signal 9"), "%s",
+			cr_assert(strstr(torpor_error_message(err), it_killed()), "%s",
 				torpor_error_message(err));
 			expect(err, TORPOR_E_QEMU, session->name, it_op_name(ops[i]), 1);
 			err = torpor_session_park(session, NULL, NULL);
 			cr_assert_not_null(err);
-			cr_assert_not_null(strstr(torpor_error_message(err), "signal 9"));
+			cr_assert(strstr(torpor_error_message(err), it_killed()));
 			expect(err, TORPOR_E_BUSY, session->name, "again", 1);
 			cr_assert_eq(state_of(session), TORPOR_SESSION_ENDED);
 			cr_assert_not(image_exists(session->name));

@@ -219,7 +219,7 @@ Test(reboot, a_killed_qemu_ends_the_session)
 
 	/* Nobody is talking to it. */
 	cr_assert_eq(it_kill_qemus(), 1);
-	check_park_refused(session, "signal 9");
+	check_park_refused(session, it_killed());
 	cr_assert_eq(info_of(session).state, TORPOR_SESSION_ENDED);
 	cr_assert_eq(it_qemu_children(), 0);
 	torpor_session_close(session);
@@ -284,7 +284,7 @@ Test(reboot, it_can_be_closed_destroyed_and_given_up_meanwhile)
 	while (info_of(session).state == TORPOR_SESSION_REBOOTING)
 		it_kill_qemus();
 	check_park_refused(session, "could not boot anew");
-	check_park_refused(session, "signal 9");
+	check_park_refused(session, it_killed_early());
 	cr_assert_eq(info_of(session).state, TORPOR_SESSION_ENDED);
 	cr_assert_eq(it_own_rundirs(engine->state_dir), 0);
 	it_ok(torpor_session_destroy(session, NULL));

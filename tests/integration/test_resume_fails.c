@@ -503,7 +503,7 @@ Test(resume_fails, a_shell_that_dies_is_replaced_once)
 	cr_assert_not_null(err);
 	cr_assert_eq(torpor_error_code(err), TORPOR_E_QEMU, "%s", torpor_error_message(err));
 	cr_assert_not_null(
-		strstr(torpor_error_message(err), "signal 9"), "%s", torpor_error_message(err));
+		strstr(torpor_error_message(err), it_killed()), "%s", torpor_error_message(err));
 	torpor_error_free(err);
 	check_nothing_left(&p);
 	it_ok(torpor_session_resume(p.session, NULL, NULL));

@@ -31,11 +31,12 @@ static void make_tenant(const char *name)
 	json_decref(tenant);
 }
 
-/* What an earlier test left when it failed is not this one's: guests that no record has are ended. */
+/* What an earlier test left when it failed is not this one's: guests that no record has are ended.
+ */
 static void forget_records(const char *state_dir)
 {
-	static const char *const files[] = {TP_RECORDS_NAME, TP_RECORDS_NAME "-wal",
-		TP_RECORDS_NAME "-shm", TP_AUDIT_NAME};
+	static const char *const files[] = {
+		TP_RECORDS_NAME, TP_RECORDS_NAME "-wal", TP_RECORDS_NAME "-shm", TP_AUDIT_NAME};
 
 	for (size_t i = 0; i < TP_ARRAY_LEN(files); i++) {
 		TP_FREE char *path = tp_asprintf("%s/%s", state_dir, files[i]);
