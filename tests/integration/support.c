@@ -189,7 +189,7 @@ bool it_process_exists(int pid, uint64_t start_time)
 	return read_stat(text, name, &parent, &start) && start == start_time;
 }
 
-static bool with_libvirt(void)
+bool it_with_libvirt(void)
 {
 	const char *launcher = getenv("TORPOR_LAUNCHER");
 
@@ -198,12 +198,12 @@ static bool with_libvirt(void)
 
 const char *it_killed(void)
 {
-	return with_libvirt() ? "libvirt says that it failed" : "signal 9";
+	return it_with_libvirt() ? "libvirt says that it failed" : "signal 9";
 }
 
 const char *it_killed_early(void)
 {
-	return with_libvirt() ? "closed the monitor" : "signal 9";
+	return it_with_libvirt() ? "monitor" : "signal 9";
 }
 
 /* libvirtd's children; but a guest's name has the pid of the engine's process in it. */
@@ -234,7 +234,7 @@ bool it_is_qemu_of_ours(const char *pid)
 	if (*pid < '1' || *pid > '9' || !read_stat(pid, name, &parent, &start) ||
 		(!strstr(name, "qemu") && !strstr(name, "torpor")))
 		return false;
-	return parent == getpid() || (with_libvirt() && is_domain_of_ours(pid));
+	return parent == getpid() || (it_with_libvirt() && is_domain_of_ours(pid));
 }
 
 unsigned int it_qemu_children(void)

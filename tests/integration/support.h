@@ -54,6 +54,8 @@ bool it_process_exists(int pid, uint64_t start_time);
 
 /* Processes whose parent is this one, and whose name has QEMU in it. */
 unsigned int it_qemu_children(void);
+/* Whether this run is with the launcher libvirt. */
+bool it_with_libvirt(void);
 /* What is said of one that was killed: libvirt doesn't tell the signal. */
 const char *it_killed(void);
 /* The same of one that was still being started. */
