@@ -140,10 +140,10 @@ static struct torpor_error *make_durable(struct bench *b, const struct tp_base *
 	return err;
 }
 
-struct torpor_error *bench_floor_park(struct bench *b, struct torpor_session *session, bool pages,
-	struct bench_floor_park *floor_out)
+/* With the session's turn. */
+static struct torpor_error *measure(struct bench *b, struct torpor_session *session, bool pages,
+	const struct tp_call *call, struct bench_floor_park *floor_out)
 {
-	struct tp_call call = tp_call_from(&b->options->call, PARK_TIMEOUT_NS);
 	struct bench_floor_park floor = {0};
 	__attribute__((cleanup(copied_deinit))) struct copied copied = {0};
 
@@ -152,11 +152,23 @@ struct torpor_error *bench_floor_park(struct bench *b, struct torpor_session *se
 		return tp_error(TORPOR_E_DENIED, "measure", "floor", "%s",
 			torpor_error_message(session->memory.denied));
 	TP_TRY(bench_settle(b));
-	TP_TRY(save_devices(session->guest, &call, &floor.devices_ns));
+	TP_TRY(save_devices(session->guest, call, &floor.devices_ns));
+	tp_session_set_state(session, TORPOR_SESSION_PAUSED);
 	if (pages) {
 		TP_TRY(copy_out(session, &copied, &floor.copy_ns));
 		TP_TRY(make_durable(b, session->memory.base, &copied, &floor));
 	}
 	*floor_out = floor;
 	return NULL;
+}
+
+struct torpor_error *bench_floor_park(struct bench *b, struct torpor_session *session, bool pages,
+	struct bench_floor_park *floor_out)
+{
+	struct tp_call call = tp_call_from(&b->options->call, PARK_TIMEOUT_NS);
+
+	TP_TRY(tp_session_enter(session, false, &call));
+	struct torpor_error *err = measure(b, session, pages, &call, floor_out);
+	tp_session_leave(session);
+	return err;
 }

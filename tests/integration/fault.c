@@ -224,7 +224,7 @@ unsigned int it_kill_qemus(void)
 
 	cr_assert_not_null(proc);
 	while ((entry = readdir(proc))) {
-		if (!it_is_qemu_of_ours(entry->d_name))
+		if (!it_is_qemu_of(getpid(), entry->d_name))
 			continue;
 		int pidfd = pidfd_open(atoi(entry->d_name), 0);
 		struct pollfd end = {.fd = pidfd, .events = POLLIN};

@@ -207,7 +207,7 @@ const char *it_killed_early(void)
 }
 
 /* libvirtd's children; but a guest's name has the pid of the engine's process in it. */
-static bool is_domain_of_ours(const char *pid)
+static bool is_domain_of(int owner, const char *pid)
 {
 	char path[64];
 	char line[8192];
@@ -220,12 +220,12 @@ static bool is_domain_of_ours(const char *pid)
 	size_t n = fread(line, 1, sizeof(line) - 1, f);
 	fclose(f);
 	line[n] = '\0';
-	snprintf(in_name, sizeof(in_name), "-%d-", getpid());
+	snprintf(in_name, sizeof(in_name), "-%d-", owner);
 	const char *name = memmem(line, n, "guest=", strlen("guest="));
 	return name && strstr(name, in_name);
 }
 
-bool it_is_qemu_of_ours(const char *pid)
+bool it_is_qemu_of(int owner, const char *pid)
 {
 	char name[32];
 	int parent;
@@ -234,7 +234,7 @@ bool it_is_qemu_of_ours(const char *pid)
 	if (*pid < '1' || *pid > '9' || !read_stat(pid, name, &parent, &start) ||
 		(!strstr(name, "qemu") && !strstr(name, "torpor")))
 		return false;
-	return parent == getpid() || (it_with_libvirt() && is_domain_of_ours(pid));
+	return parent == owner || (it_with_libvirt() && is_domain_of(owner, pid));
 }
 
 unsigned int it_qemu_children(void)
@@ -245,7 +245,7 @@ unsigned int it_qemu_children(void)
 
 	cr_assert_not_null(proc);
 	while ((entry = readdir(proc)))
-		count += it_is_qemu_of_ours(entry->d_name);
+		count += it_is_qemu_of(getpid(), entry->d_name);
 	closedir(proc);
 	return count;
 }

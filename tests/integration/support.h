@@ -60,8 +60,9 @@ bool it_with_libvirt(void);
 const char *it_killed(void);
 /* The same of one that was still being started. */
 const char *it_killed_early(void);
-/* Whether PID, as its directory under /proc is called, is one of them. */
-bool it_is_qemu_of_ours(const char *pid);
+/* Whether PID, as its directory under /proc is called, is a guest that the process OWNER has
+ * started. */
+bool it_is_qemu_of(int owner, const char *pid);
 
 /* Files in images/ that are not complete. */
 unsigned int it_partial_files(const struct torpor_engine *engine);

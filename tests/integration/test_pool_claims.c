@@ -14,6 +14,7 @@
 #include "base/macros.h"
 #include "daemon.h"
 #include "deaf.h"
+#include "support.h"
 
 #define CLAIMS 64
 #define RACES  100
@@ -132,23 +133,21 @@ Test(pool_claims, many_at_once)
 
 /* --- a guest that is deaf --- */
 
-/* torpord's children: how many, and one of them. */
+/* torpord's guests: how many, and one of them. */
 static unsigned int guests(pid_t *pid_out)
 {
-	const char *dir = it_text("/proc/%d/task", torpord.pid);
-	DIR *tasks = opendir(dir);
+	DIR *proc = opendir("/proc");
 	struct dirent *entry;
 	unsigned int n = 0;
 
-	cr_assert_not_null(tasks);
-	while ((entry = readdir(tasks))) {
-		FILE *f = fopen(it_text("%s/%s/children", dir, entry->d_name), "re");
-		while (f && fscanf(f, "%d", pid_out) == 1)
-			n++;
-		if (f)
-			fclose(f);
+	cr_assert_not_null(proc);
+	while ((entry = readdir(proc))) {
+		if (!it_is_qemu_of(torpord.pid, entry->d_name))
+			continue;
+		*pid_out = atoi(entry->d_name);
+		n++;
 	}
-	closedir(tasks);
+	closedir(proc);
 	return n;
 }
 
