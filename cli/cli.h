@@ -49,6 +49,8 @@ int cli_bench(struct cli *cli, int argc, char **argv);
 int cli_demo(struct cli *cli, int argc, char **argv);
 int cli_template(struct cli *cli, int argc, char **argv);
 int cli_image(struct cli *cli, int argc, char **argv);
+int cli_import(struct cli *cli, int argc, char **argv);
+int cli_export(struct cli *cli, int argc, char **argv);
 int cli_doctor(struct cli *cli, int argc, char **argv);
 /* Below `torpor pool`. */
 int cli_pool_simulate(struct cli *cli, int argc, char **argv);

@@ -29,6 +29,8 @@ static const struct cli_command commands[] = {
 	{"audit", "what was done, and by whom", cli_audit},
 	{"template", "build, list, inspect, remove templates", cli_template},
 	{"image", "inspect and verify image files", cli_image},
+	{"import", "park a domain of libvirt's", cli_import},
+	{"export", "write an image as a save file of libvirt's", cli_export},
 	{"doctor", "what this host can do, and what to do about the rest", cli_doctor},
 	{"demo", "show it: start, park, resume and fork a real guest, with figures", cli_demo},
 	{"bench", "measure park and resume on this host", cli_bench},

@@ -12,6 +12,7 @@
 #include <inttypes.h>
 
 #include "base/mem.h"
+#include "engine/foreign.h"
 
 static void add_general(const struct tp_qemu_args *args, struct tp_strv *argv)
 {
@@ -45,6 +46,12 @@ static void add_general(const struct tp_qemu_args *args, struct tp_strv *argv)
 					      NULL});
 }
 
+/* What main RAM is called, in QEMU and in its streams. */
+static const char *ram_id(const struct tp_guest_config *config)
+{
+	return config->foreign ? tp_foreign_ram_id(config->foreign) : "ram";
+}
+
 /* TYPE names the machine, with a comma behind it; "" where it has been named already. */
 static void add_machine(const struct tp_guest_config *config, const struct tp_qemu_args *args,
 	const char *type, struct tp_strv *argv)
@@ -58,9 +65,11 @@ static void add_machine(const struct tp_guest_config *config, const struct tp_qe
 	};
 
 	tp_strv_add(argv, "-machine");
-	tp_strv_addf(argv, "%smemory-backend=ram%s,mem-merge=off,dump-guest-core=off%s", type,
-		args->traits & TP_QEMU_NO_SUPPRESS_VMDESC ? "" : ",suppress-vmdesc=on",
-		options[config->machine]);
+	TP_FREE char *own = config->foreign ? tp_foreign_machine_options(config->foreign)
+					    : tp_strdup(options[config->machine]);
+	tp_strv_addf(argv, "%smemory-backend=%s%s,mem-merge=off,dump-guest-core=off%s", type,
+		ram_id(config),
+		args->traits & TP_QEMU_NO_SUPPRESS_VMDESC ? "" : ",suppress-vmdesc=on", own);
 }
 
 static void add_processors(const struct tp_guest_config *config, struct tp_strv *argv)
@@ -73,7 +82,9 @@ static void add_processors(const struct tp_guest_config *config, struct tp_strv 
 	tp_strv_add(argv, "-cpu");
 	tp_strv_addf(argv, "%s,enforce", config->cpu_model);
 	tp_strv_add(argv, "-smp");
-	tp_strv_addf(argv, "%u", config->vcpus);
+	TP_FREE char *topology =
+		config->foreign ? tp_foreign_topology(config->foreign) : tp_strdup("");
+	tp_strv_addf(argv, "%u%s", config->vcpus, topology);
 }
 
 static const char *fd_dir(const struct tp_qemu_args *args)
@@ -89,10 +100,9 @@ static void add_memory(
 
 	tp_strv_add(argv, "-object");
 	tp_strv_addf(argv,
-		"memory-backend-file,id=ram,mem-path=%s/%d,size=%" PRIu64
-		",share=%s%s,prealloc=off",
-		fd_dir(args), args->ram_fd, config->memory_bytes, args->ram_shared ? "on" : "off",
-		readonly ? ",readonly=on,rom=off" : "");
+		"memory-backend-file,id=%s,mem-path=%s/%d,size=%" PRIu64 ",share=%s%s,prealloc=off",
+		ram_id(config), fd_dir(args), args->ram_fd, config->memory_bytes,
+		args->ram_shared ? "on" : "off", readonly ? ",readonly=on,rom=off" : "");
 }
 
 static void add_console(const struct tp_qemu_args *args, struct tp_strv *argv)
@@ -103,7 +113,11 @@ static void add_console(const struct tp_qemu_args *args, struct tp_strv *argv)
 			args->console_fd);
 	else
 		tp_strv_add(argv, "null,id=console");
-	/* The board's own COM1, on all machine types. */
+}
+
+static void add_com1(struct tp_strv *argv)
+{
+	/* The board's own, on all machine types. */
 	tp_strv_add(argv, "-serial");
 	tp_strv_add(argv, "chardev:console");
 }
@@ -160,6 +174,17 @@ static void add_role(const struct tp_qemu_args *args, struct tp_strv *argv)
 	}
 }
 
+/* All devices are its own; ours are only the sockets behind its ports. */
+static void add_foreign(
+	const struct tp_guest_config *config, const struct tp_qemu_args *args, struct tp_strv *argv)
+{
+	if (config->channels) {
+		add_listener("agent", args->agent_fd, argv);
+		add_listener("helper", args->helper_fd, argv);
+	}
+	tp_foreign_add_args(config->foreign, config->channels, argv);
+}
+
 /* A GUID of its own for each process tells the guest that it is a copy. Not on microvm. */
 static void add_generation(const struct tp_guest_config *config, struct tp_strv *argv)
 {
@@ -182,6 +207,12 @@ void tp_qemu_args_build(
 	add_listener("qmp", args->qmp_fd, argv);
 	tp_strv_add_all(argv, (const char *const[]){"-mon", "chardev=qmp,mode=control", NULL});
 	add_console(args, argv);
+	if (config->foreign) {
+		add_foreign(config, args, argv);
+		add_role(args, argv);
+		return;
+	}
+	add_com1(argv);
 	if (config->channels)
 		add_channels(config, args, argv);
 	add_generation(config, argv);
@@ -201,6 +232,7 @@ void tp_qemu_args_override(
 	tp_strv_addf(argv, "%u,sockets=1,cores=%u,threads=1", config->vcpus, config->vcpus);
 	add_memory(config, args, argv);
 	add_console(args, argv);
+	add_com1(argv);
 	add_generation(config, argv);
 	add_role(args, argv);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "engine/foreign.h"
 
 #define GUEST_NAME_MAX 64
 
@@ -78,6 +79,7 @@ void tp_guest_config_deinit(struct tp_guest_config *config)
 	free(config->machine_type);
 	free(config->cpu_model);
 	free(config->qemu_version);
+	json_decref(config->foreign);
 	*config = (struct tp_guest_config){0};
 }
 
@@ -88,6 +90,7 @@ struct tp_guest_config tp_guest_config_copy(const struct tp_guest_config *config
 	copy.machine_type = tp_strdup(config->machine_type);
 	copy.cpu_model = tp_strdup(config->cpu_model);
 	copy.qemu_version = tp_strdup(config->qemu_version);
+	copy.foreign = json_incref(config->foreign);
 	return copy;
 }
 
@@ -145,7 +148,9 @@ struct torpor_error *tp_guest_config_check(const struct tp_guest_config *config)
 		return bad("vcpus", "is not within 1 to 255");
 	if (!made_of(config->qemu_version, "0123456789."))
 		return bad("qemu_version", "is no version");
-	return NULL;
+	if (config->foreign && config->machine == TP_MACHINE_MICROVM)
+		return bad("foreign", "is not for microvm");
+	return config->foreign ? tp_foreign_check(config->foreign) : NULL;
 }
 
 const char *tp_guest_config_difference(
@@ -167,6 +172,9 @@ const char *tp_guest_config_difference(
 		return "qemu_version";
 	if (a->channels != b->channels)
 		return "channels";
+	/* No guest of a template has one. */
+	if ((a->foreign || b->foreign) && !json_equal(a->foreign, b->foreign))
+		return "foreign";
 	return NULL;
 }
 
@@ -179,6 +187,8 @@ json_t *tp_guest_config_to_json(const struct tp_guest_config *config)
 		config->qemu_version, "channels", (int)config->channels);
 
 	assert(json);
+	if (config->foreign)
+		json_object_set(json, "foreign", config->foreign);
 	return json;
 }
 
@@ -207,13 +217,14 @@ struct torpor_error *tp_guest_config_from_json(json_t *json, struct tp_guest_con
 	int vcpus;
 	int channels;
 	json_error_t why;
+	json_t *foreign = NULL;
 	enum tp_machine machine_id;
 	enum tp_accel accel_id;
 
-	if (json_unpack_ex(json, &why, JSON_STRICT, "{s:s, s:s, s:s, s:s, s:I, s:i, s:s, s:b}",
+	if (json_unpack_ex(json, &why, JSON_STRICT, "{s:s, s:s, s:s, s:s, s:I, s:i, s:s, s:b, s?o}",
 		    "machine", &machine, "machine_type", &machine_type, "accel", &accel, "cpu",
 		    &cpu, "memory", &memory, "vcpus", &vcpus, "qemu_version", &version, "channels",
-		    &channels) < 0)
+		    &channels, "foreign", &foreign) < 0)
 		return tp_error(TORPOR_E_CORRUPT, "read configuration", NULL, "%s", why.text);
 	if (holds_nul(json))
 		return tp_error(TORPOR_E_CORRUPT, "read configuration", NULL, "a string has a NUL");
@@ -233,6 +244,7 @@ struct torpor_error *tp_guest_config_from_json(json_t *json, struct tp_guest_con
 		.vcpus = vcpus < 0 ? 0 : (unsigned int)vcpus,
 		.qemu_version = (char *)version,
 		.channels = channels,
+		.foreign = foreign,
 	};
 	struct torpor_error *err = tp_guest_config_check(&config);
 	if (err)

@@ -47,6 +47,9 @@ struct tp_guest_config {
 	char *qemu_version;
 	/* Has the ports of the guest agent and Torpor's helper; false for guests without virtio. */
 	bool channels;
+	/* A machine that Torpor didn't put together (engine/foreign.h); NULL: it did. Never
+	 * changed. */
+	json_t *foreign;
 };
 
 void tp_guest_config_deinit(struct tp_guest_config *config);

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/direct.h"
+#include "engine/kept.h"
 #include "engine/libvirt_domain.h"
 #include "engine/libvirt_priv.h"
 #include "engine/rundir.h"
@@ -114,7 +115,7 @@ static bool is_ours(struct libvirt_launcher *launcher, virDomainPtr domain)
 	TP_FREE char *metadata = tp_vir.virDomainGetMetadata(
 		domain, VIR_DOMAIN_METADATA_ELEMENT, TP_RELAY_METADATA_URI, VIR_DOMAIN_AFFECT_LIVE);
 
-	return tp_domain_is_of(metadata, launcher->run_id);
+	return tp_libvirt_domain_is_of(metadata, launcher->run_id);
 }
 
 static struct torpor_error *find_domain(struct libvirt_launcher *launcher, const char *name,
@@ -325,7 +326,7 @@ static void libvirt_describe(struct tp_guest *base, const struct tp_guest_label 
 	struct libvirt_launcher *launcher = libvirt_of(base->launcher);
 
 	tp_relay_label(guest->relay, tp_strdup(label->session),
-		tp_domain_metadata(launcher->run_id, label));
+		tp_libvirt_domain_metadata(launcher->run_id, label));
 }
 
 static void libvirt_on_stir(struct tp_launcher *base, tp_stir_fn *stir, void *data)
@@ -367,32 +368,17 @@ static const struct tp_launcher_ops libvirt_ops = {
 
 /* ---- opening ---- */
 
-/* libvirtd doesn't look into our PATH. NULL if there is no such program. */
-static char *find_program(const char *program)
-{
-	const char *path = getenv("PATH");
-
-	if (strchr(program, '/'))
-		return realpath(program, NULL);
-	while (path && *path) {
-		size_t len = strcspn(path, ":");
-		TP_FREE char *file = tp_asprintf("%.*s/%s", (int)len, path, program);
-		if (access(file, X_OK) == 0)
-			return TP_TAKE(file);
-		path += len + (path[len] == ':');
-	}
-	return NULL;
-}
-
 static struct torpor_error *look_up_paths(
 	struct libvirt_launcher *launcher, const struct tp_libvirt_options *options)
 {
 	const char *qemu = options->qemu ? options->qemu : TP_DEFAULT_QEMU;
 	struct stat st;
 
-	launcher->emulator = find_program(qemu);
-	if (!launcher->emulator)
-		return tp_error(TORPOR_E_NOT_FOUND, "find", qemu, "there is no such program");
+	/* libvirtd doesn't look into our PATH. One that isn't there is missed when a guest is to be
+	 * started, as with the other launcher. */
+	TP_ERROR struct torpor_error *none = tp_program_find(qemu, &launcher->emulator);
+	if (none)
+		launcher->emulator = tp_strdup(qemu);
 	TP_TRY(tp_rundir_open(options->run_dir, &launcher->run_dir_fd));
 	launcher->run_dir = realpath(options->run_dir, NULL);
 	if (!launcher->run_dir || fstat(launcher->run_dir_fd, &st) < 0)

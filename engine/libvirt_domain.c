@@ -62,7 +62,7 @@ static void put_metadata(FILE *f, const char *prefix, const char *namespace, con
 	fputs("/>", f);
 }
 
-char *tp_domain_metadata(const char *run_id, const struct tp_guest_label *label)
+char *tp_libvirt_domain_metadata(const char *run_id, const struct tp_guest_label *label)
 {
 	char *text = NULL;
 	size_t size;
@@ -74,7 +74,7 @@ char *tp_domain_metadata(const char *run_id, const struct tp_guest_label *label)
 	return text;
 }
 
-bool tp_domain_is_of(const char *metadata, const char *run_id)
+bool tp_libvirt_domain_is_of(const char *metadata, const char *run_id)
 {
 	TP_FREE char *single = tp_asprintf(" run='%s'", run_id);
 	TP_FREE char *twofold = tp_asprintf(" run=\"%s\"", run_id);
@@ -92,7 +92,7 @@ static void put_channel(FILE *f, const char *path, const char *name, int port)
 		name, port);
 }
 
-static void put_devices(FILE *f, const struct tp_domain *domain)
+static void put_devices(FILE *f, const struct tp_libvirt_domain *domain)
 {
 	fputs("<devices>", f);
 	put_element(f, "emulator", domain->emulator);
@@ -109,7 +109,8 @@ static void put_devices(FILE *f, const struct tp_domain *domain)
 	fputs("<memballoon model='none'/></devices>", f);
 }
 
-char *tp_domain_xml(const struct tp_domain *domain, const struct tp_guest_config *config)
+char *tp_libvirt_domain_xml(
+	const struct tp_libvirt_domain *domain, const struct tp_guest_config *config)
 {
 	char *text = NULL;
 	size_t size;
@@ -147,7 +148,7 @@ char *tp_domain_xml(const struct tp_domain *domain, const struct tp_guest_config
 	return text;
 }
 
-bool tp_domain_owner(const char *capabilities, unsigned int *uid_out, unsigned int *gid_out)
+bool tp_libvirt_domain_owner(const char *capabilities, unsigned int *uid_out, unsigned int *gid_out)
 {
 	/* As libvirt writes it (conf/capabilities.c): <secmodel> <model>dac</model> <doi>0</doi>
 	 * <baselabel type='kvm'>+64055:+64055</baselabel> ... */

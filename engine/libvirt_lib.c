@@ -17,6 +17,8 @@ struct tp_vir tp_vir;
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static char *why_not; /* NULL: it is loaded */
+static pthread_once_t events_once = PTHREAD_ONCE_INIT;
+static char *why_no_events;
 
 /* What goes wrong comes back from each call; nothing is printed. */
 static void say_nothing(void *data, virErrorPtr err)
@@ -61,8 +63,7 @@ static bool find_all(void *library, void *qemu_library)
 
 static void load(void)
 {
-	pthread_t thread;
-	/* Never closed: the thread runs in it. */
+	/* Never closed: a thread may run in it. */
 	void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
 	void *qemu_library = library ? dlopen(QEMU_LIBRARY, RTLD_NOW | RTLD_LOCAL) : NULL;
 
@@ -73,15 +74,6 @@ static void load(void)
 	if (!find_all(library, qemu_library))
 		return;
 	tp_vir.virSetErrorFunc(NULL, say_nothing);
-	if (tp_vir.virEventRegisterDefaultImpl() < 0) {
-		why_not = tp_strdup(tp_vir.virGetLastErrorMessage());
-		return;
-	}
-	int errnum = pthread_create(&thread, NULL, run_events, NULL);
-	if (errnum)
-		why_not = tp_asprintf("no thread for its events: %s", strerror(errnum));
-	else
-		pthread_detach(thread);
 }
 
 struct torpor_error *tp_vir_load(void)
@@ -92,6 +84,30 @@ struct torpor_error *tp_vir_load(void)
 	return tp_error_hint(tp_error(TORPOR_E_UNSUPPORTED, "load", "libvirt", "%s", why_not),
 		"Install libvirt's client library (Debian: libvirt0), or use the launcher "
 		"\"direct\", which needs none.");
+}
+
+static void start_events(void)
+{
+	pthread_t thread;
+
+	if (tp_vir.virEventRegisterDefaultImpl() < 0) {
+		why_no_events = tp_strdup(tp_vir.virGetLastErrorMessage());
+		return;
+	}
+	int errnum = pthread_create(&thread, NULL, run_events, NULL);
+	if (errnum)
+		why_no_events = tp_asprintf("no thread for its events: %s", strerror(errnum));
+	else
+		pthread_detach(thread);
+}
+
+struct torpor_error *tp_vir_load_with_events(void)
+{
+	TP_TRY(tp_vir_load());
+	pthread_once(&events_once, start_events);
+	if (why_no_events)
+		return tp_error(TORPOR_E_UNSUPPORTED, "listen to", "libvirt", "%s", why_no_events);
+	return NULL;
 }
 
 static enum torpor_errc code_of(int code)

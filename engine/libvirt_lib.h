@@ -16,7 +16,9 @@
 	X(virConnectClose)                                                                         \
 	X(virConnectDomainEventDeregisterAny)                                                      \
 	X(virConnectDomainEventRegisterAny)                                                        \
+	X(virConnectDomainXMLToNative)                                                             \
 	X(virConnectGetCapabilities)                                                               \
+	X(virConnectGetType)                                                                       \
 	X(virConnectListAllDomains)                                                                \
 	X(virConnectOpen)                                                                          \
 	X(virConnectRef)                                                                           \
@@ -24,31 +26,40 @@
 	X(virConnectSetKeepAlive)                                                                  \
 	X(virConnectUnregisterCloseCallback)                                                       \
 	X(virDomainCreateXML)                                                                      \
+	X(virDomainDestroy)                                                                        \
 	X(virDomainDestroyFlags)                                                                   \
 	X(virDomainFree)                                                                           \
 	X(virDomainGetMetadata)                                                                    \
 	X(virDomainGetName)                                                                        \
+	X(virDomainGetState)                                                                       \
+	X(virDomainGetUUID)                                                                        \
 	X(virDomainGetUUIDString)                                                                  \
+	X(virDomainGetXMLDesc)                                                                     \
+	X(virDomainIsActive)                                                                       \
 	X(virDomainLookupByName)                                                                   \
 	X(virDomainLookupByUUIDString)                                                             \
+	X(virDomainResume)                                                                         \
 	X(virDomainSetBlkioParameters)                                                             \
 	X(virDomainSetMemoryParameters)                                                            \
 	X(virDomainSetMetadata)                                                                    \
 	X(virDomainSetSchedulerParametersFlags)                                                    \
+	X(virDomainSuspend)                                                                        \
 	X(virEventRegisterDefaultImpl)                                                             \
 	X(virEventRunDefaultImpl)                                                                  \
+	X(virGetLastError)                                                                         \
 	X(virGetLastErrorCode)                                                                     \
 	X(virGetLastErrorMessage)                                                                  \
 	X(virSetErrorFunc)                                                                         \
-	X(virTypedParamsAddULLong)                                                                 \
 	X(virTypedParamsAddLLong)                                                                  \
 	X(virTypedParamsAddString)                                                                 \
+	X(virTypedParamsAddULLong)                                                                 \
 	X(virTypedParamsFree)
 
 #define TP_VIR_QEMU_FUNCTIONS(X)                                                                   \
 	X(virConnectDomainQemuMonitorEventDeregister)                                              \
 	X(virConnectDomainQemuMonitorEventRegister)                                                \
 	X(virDomainQemuAgentCommand)                                                               \
+	X(virDomainQemuMonitorCommand)                                                             \
 	X(virDomainQemuMonitorCommandWithFiles)
 
 struct tp_vir {
@@ -61,12 +72,15 @@ struct tp_vir {
 /* Filled by tp_vir_load; libvirt's functions under their own names. */
 extern struct tp_vir tp_vir;
 
-/*
- * Loads libvirt, once, and starts the thread that runs its event loop for the rest of the process's
- * life (libvirt's default implementation: who uses libvirt beside Torpor in one process does so
- * through the same loop). UNSUPPORTED if it isn't installed. Any thread.
- */
+/* Loads libvirt, once. UNSUPPORTED if it isn't installed. Any thread. */
 struct torpor_error *tp_vir_load(void) TP_MUST_USE;
+
+/*
+ * The same, and starts the thread that runs libvirt's event loop for the rest of the process's life
+ * (its default implementation: who uses libvirt beside Torpor in one process does so through the
+ * same loop). Before the first connection that events are wanted of.
+ */
+struct torpor_error *tp_vir_load_with_events(void) TP_MUST_USE;
 
 /* libvirt's last error on this thread, as one of Torpor's. */
 struct torpor_error *tp_vir_error(const char *step, const char *object) TP_MUST_USE;

@@ -320,7 +320,7 @@ static struct tp_link *link_new(const char *uri)
 
 struct torpor_error *tp_link_open(const char *uri, struct tp_link **link_out)
 {
-	TP_TRY(tp_vir_load());
+	TP_TRY(tp_vir_load_with_events());
 	struct tp_link *link = link_new(uri);
 	struct torpor_error *err = connect_once(link, &link->conn, &link->subscription);
 	if (err) {

@@ -11,7 +11,7 @@
 struct libvirt_launcher {
 	struct tp_launcher base;
 	char *connect;
-	char *emulator;	    /* an absolute path */
+	char *emulator;	    /* an absolute path, unless there is no such program */
 	char *firmware_dir; /* or NULL */
 	bool bound;
 	int run_dir_fd;

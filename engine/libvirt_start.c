@@ -25,6 +25,7 @@
 #include "engine/rundir.h"
 
 #define KERNEL_MAX TP_GIB
+#define IN_PROCESS "qemu:///embed"
 
 /* ---- the holder ---- */
 
@@ -142,7 +143,7 @@ static struct torpor_error *ask_owner(struct libvirt_launcher *launcher, const s
 	TP_FREE char *capabilities = tp_vir.virConnectGetCapabilities(conn);
 	if (!capabilities)
 		return tp_vir_error("ask for the capabilities of", launcher->connect);
-	if (!tp_domain_owner(capabilities, &launcher->uid, &launcher->gid)) {
+	if (!tp_libvirt_domain_owner(capabilities, &launcher->uid, &launcher->gid)) {
 		launcher->uid = geteuid();
 		launcher->gid = getegid();
 	}
@@ -205,7 +206,7 @@ static struct torpor_error *describe(struct libvirt_launcher *launcher,
 		TP_TRY(socket_path(launcher, spec->name, "helper", &helper_path));
 	}
 	tp_qemu_args_override(spec->config, args, &argv);
-	struct tp_domain domain = {
+	struct tp_libvirt_domain domain = {
 		.name = spec->name,
 		.uuid = guest->uuid,
 		.emulator = spec->program ? spec->program : launcher->emulator,
@@ -214,8 +215,17 @@ static struct torpor_error *describe(struct libvirt_launcher *launcher,
 		.helper_path = helper_path,
 		.args = argv.v,
 	};
-	*xml_out = tp_domain_xml(&domain, spec->config);
+	*xml_out = tp_libvirt_domain_xml(&domain, spec->config);
 	return NULL;
+}
+
+/*
+ * libvirtd ends bound guests when our connection closes, however that comes. A driver inside this
+ * process can't (qemu_driver.c): what it leaves if we are killed, the next sweep ends.
+ */
+static bool ends_with_connection(const struct libvirt_launcher *launcher)
+{
+	return launcher->bound && strncmp(launcher->connect, IN_PROCESS, strlen(IN_PROCESS)) != 0;
 }
 
 static struct torpor_error *create(struct libvirt_launcher *launcher, const char *name,
@@ -223,7 +233,7 @@ static struct torpor_error *create(struct libvirt_launcher *launcher, const char
 {
 	TP_VIR_CONN virConnectPtr conn = NULL;
 	unsigned int flags = (paused ? VIR_DOMAIN_START_PAUSED : 0) |
-			     (launcher->bound ? VIR_DOMAIN_START_AUTODESTROY : 0);
+			     (ends_with_connection(launcher) ? VIR_DOMAIN_START_AUTODESTROY : 0);
 
 	TP_TRY(tp_link_get(tp_relays_link(launcher->relays), call, &conn, NULL));
 	*domain_out = tp_vir.virDomainCreateXML(conn, xml, flags);
@@ -378,6 +388,11 @@ struct torpor_error *tp_libvirt_start(struct tp_launcher *base, const struct tp_
 		return tp_error_hint(tp_error(TORPOR_E_UNSUPPORTED, "start guest", spec->name,
 					     "libvirt doesn't run machines of type microvm"),
 			"Use a template of machine pc or q35, or the launcher \"direct\".");
+	if (spec->config->foreign)
+		return tp_error_hint(tp_error(TORPOR_E_UNSUPPORTED, "start guest", spec->name,
+					     "it was taken from libvirt, and is given back to it "
+					     "only as what it was"),
+			"Use the launcher \"direct\", or `torpor export` and `virsh restore`.");
 	struct libvirt_guest *guest = tp_libvirt_guest_new(launcher, spec->name);
 	struct torpor_error *err = start_in(launcher, guest, spec, call);
 	if (err) {

@@ -71,12 +71,14 @@ static struct torpor_error *find_template(struct adoption *a)
 	const char *name = h->record.template_name;
 	struct torpor_error *err = NULL;
 
-	if (h->has_base)
-		err = tp_template_take_back(
-			a->engine, h->template_id, name, tp_guest_pid(a->guest), a->call, &a->tmpl);
-	if (h->has_base && (!err || torpor_error_code(err) != TORPOR_E_DENIED))
+	if (!h->has_base)
+		return tp_template_open_for(
+			a->engine, h->template_id, &h->record, a->call, &a->tmpl);
+	err = tp_template_take_back(
+		a->engine, h->template_id, name, tp_guest_pid(a->guest), a->call, &a->tmpl);
+	if (!err || torpor_error_code(err) != TORPOR_E_DENIED)
 		return err;
-	/* One that has rebooted shares no base, and into a process of others nobody looks. */
+	/* Into a process of others nobody looks. */
 	tp_error_log(err);
 	return tp_template_open_id(a->engine, h->template_id, name, a->call, &a->tmpl);
 }

@@ -459,7 +459,9 @@ static struct torpor_error *open_parked(struct torpor_engine *engine, const char
 			tp_image_kind_name(meta->kind));
 	free(record.session_name);
 	record.session_name = tp_strdup(name);
-	TP_TRY(tp_template_open_id(engine, meta->template_id, record.template_name, call, &tmpl));
+	if (meta->kind == TP_IMAGE_SESSION && tp_template_id_is_none(meta->template_id))
+		return tp_error(TORPOR_E_CORRUPT, "open session", name, "it names no template");
+	TP_TRY(tp_template_open_for(engine, meta->template_id, &record, call, &tmpl));
 	struct torpor_error *err = tp_session_new(tmpl, &record, &session);
 	torpor_template_close(tmpl);
 	if (err)

@@ -304,6 +304,29 @@ struct torpor_error *tp_template_open_id(struct torpor_engine *engine,
 	return open_template(engine, name, call, template_out);
 }
 
+bool tp_template_id_is_none(const uint8_t id[TP_IDENTITY_LEN])
+{
+	static const uint8_t none[TP_IDENTITY_LEN];
+
+	return memcmp(id, none, TP_IDENTITY_LEN) == 0;
+}
+
+bool tp_template_is_none(const struct torpor_template *tmpl)
+{
+	return tp_template_id_is_none(tmpl->base->id);
+}
+
+struct torpor_error *tp_template_open_for(struct torpor_engine *engine,
+	const uint8_t id[TP_IDENTITY_LEN], const struct tp_record *record,
+	const struct tp_call *call, struct torpor_template **template_out)
+{
+	if (!tp_template_id_is_none(id))
+		return tp_template_open_id(engine, id, record->template_name, call, template_out);
+	/* Each session has its own: no two of them need be alike. */
+	*template_out = tp_template_adopt(engine, TP_NO_TEMPLATE, tp_base_none(record), NULL, 0, 0);
+	return NULL;
+}
+
 /* By whoever has the turn to fill. */
 static struct torpor_error *take_back(struct torpor_engine *engine, const char *name, pid_t pid,
 	const struct tp_call *call, struct torpor_template **template_out)

@@ -68,6 +68,20 @@ struct torpor_error *tp_template_take_back(struct torpor_engine *engine,
 	const uint8_t id[TP_IDENTITY_LEN], const char *name_hint, pid_t pid,
 	const struct tp_call *call, struct torpor_template **template_out) TP_MUST_USE;
 
+/* The name under which guests without a template, which were imported, have one all the same. */
+#define TP_NO_TEMPLATE "imported"
+
+/* Whether that is all it is. Its guests have RAM of their own, and can't boot anew. */
+bool tp_template_is_none(const struct torpor_template *tmpl);
+
+/* Whether an image, or session, of that template identity has none. */
+bool tp_template_id_is_none(const uint8_t id[TP_IDENTITY_LEN]);
+
+/* As tp_template_open_id; what stands in for it where the session of RECORD has none. */
+struct torpor_error *tp_template_open_for(struct torpor_engine *engine,
+	const uint8_t id[TP_IDENTITY_LEN], const struct tp_record *record,
+	const struct tp_call *call, struct torpor_template **template_out) TP_MUST_USE;
+
 /*
  * Finds the QEMU that runs its guests, unless that was done. MISMATCH, with the reason, if this
  * host has none: another machine type, CPU or accelerator than it can offer.

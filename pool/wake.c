@@ -328,6 +328,9 @@ static struct torpor_error *start_boot(struct torpor_session *session, const str
 	struct tp_shell shell = {.memory = TP_MEMORY_NONE};
 	TP_FD int ram_fd = -1;
 
+	if (tp_template_is_none(session->tmpl))
+		return tp_error(TORPOR_E_UNSUPPORTED, "boot anew", session->name,
+			"it was imported, and has no kernel here");
 	TP_TRY(tp_template_find_qemu(session->tmpl, call));
 	TP_TRY(tp_memfd(TP_MEMORY_MEMFD, config->memory_bytes, &ram_fd));
 	struct tp_guest_spec spec = {

@@ -58,7 +58,9 @@ static void add_need(struct look *l, const char *subject, char *needed, char *wh
 
 static bool needs_template(const struct look *l)
 {
-	return tp_image_meta(l->image)->kind != TP_IMAGE_TEMPLATE;
+	const struct tp_image_meta *meta = tp_image_meta(l->image);
+
+	return meta->kind != TP_IMAGE_TEMPLATE && !tp_template_id_is_none(meta->template_id);
 }
 
 static struct torpor_error *look_for_template(struct look *l)
@@ -303,7 +305,7 @@ static char *doubt_qemu(const struct torpor_template *tmpl, const struct tp_call
 
 char *tp_template_doubt(const struct torpor_template *tmpl, const struct tp_call *call)
 {
-	if (!is_stored(tmpl))
+	if (!tp_template_is_none(tmpl) && !is_stored(tmpl))
 		return tp_asprintf("template %s isn't stored any more, or is another one now: the "
 				   "image can be resumed only as long as this process has it",
 			tmpl->name);

@@ -52,6 +52,14 @@ struct tp_base *tp_base_new(void)
 	return base;
 }
 
+struct tp_base *tp_base_none(const struct tp_record *record)
+{
+	struct tp_base *base = tp_base_new();
+
+	tp_record_copy(&base->record, record);
+	return base;
+}
+
 void tp_base_set_blocks(struct tp_base *base, const struct tp_ram_block *blocks, size_t n)
 {
 	base->blocks = tp_calloc(n, sizeof(*blocks));

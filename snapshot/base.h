@@ -73,6 +73,12 @@ struct torpor_error *tp_base_take_back(int dirfd, const char *name, pid_t pid,
 struct torpor_error *tp_base_find_twin(const struct tp_base *base, pid_t pid,
 	struct tp_workers *workers, const struct tp_call *call, int *fd_out) TP_MUST_USE;
 
+/*
+ * What stands in for the template of guests that have none: it has RECORD (copied) and nothing
+ * else, and its identity is all zeros.
+ */
+struct tp_base *tp_base_none(const struct tp_record *record);
+
 /* Stores a base as a template image. OPTIONS' base and device prefix are ignored. */
 struct torpor_error *tp_base_save(struct tp_base *base, struct tp_image_writer_options options,
 	const struct tp_call *call, struct tp_image_stats *stats_out) TP_MUST_USE;

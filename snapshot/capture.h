@@ -72,6 +72,20 @@ struct torpor_error *tp_capture_run(struct tp_guest *guest, struct tp_memory *me
 	const struct tp_call *call, struct tp_capture *capture_out) TP_MUST_USE;
 
 /*
+ * A guest that isn't ours, out of the stream of its own `migrate`, which is read from FD to its
+ * end: all pages into WRITER, which has no base, and the rest into *CAPTURE_OUT. Its main RAM is
+ * the block RAM_ID of RAM_BYTES. Whoever has the guest must also see the migration completed.
+ */
+struct torpor_error *tp_capture_whole(int fd, const char *ram_id, uint64_t ram_bytes,
+	struct tp_image_writer *writer, const struct tp_call *call,
+	struct tp_capture *capture_out) TP_MUST_USE;
+
+/* The image of such a capture, as tp_capture_commit; it needs no template. */
+struct torpor_error *tp_capture_commit_whole(const struct tp_capture *capture,
+	const struct tp_record *record, struct tp_image_writer *writer, const struct tp_call *call,
+	struct tp_image_stats *stats_out) TP_MUST_USE;
+
+/*
  * Completes the image of a capture and makes it durable. TEMPLATE_ID is the template that the
  * session came from: its base, or where it finds its kernel when it has no base any more.
  */

@@ -512,6 +512,44 @@ void torpor_where_deinit(struct torpor_where *where);
 struct torpor_error *torpor_image_verify(struct torpor_engine *engine, const char *path,
 	const struct torpor_call *call, bool *decoded_out);
 
+/* --- From libvirt and back ----------------------------------------------------------------- */
+
+struct torpor_import_spec {
+	const char *connect; /* libvirt's URI; NULL: its default */
+	const char *domain;  /* name or UUID of a domain that runs, or is paused */
+	const char *name;    /* of the session; NULL: the domain's */
+	bool keep;	     /* the domain goes on; else it is ended once the image is durable */
+};
+
+struct torpor_import_report {
+	uint64_t captured_ns; /* stopped, to all of it read */
+	uint64_t durable_ns;  /* stopped, to file and directory synced */
+	uint64_t pages;
+	uint64_t device_bytes;
+	uint64_t image_bytes;
+	bool agent;	/* qemu-guest-agent answers in it */
+	char note[256]; /* why this host couldn't resume it, for people; or empty */
+};
+
+/*
+ * Parks a domain of libvirt's that Torpor didn't start: images/NAME holds all of it (kind "full"),
+ * and *SESSION_OUT is a handle on that, which needs no template. Until the image is durable a
+ * failure leaves the domain as it was. UNSUPPORTED, naming it, if the domain has what an image
+ * can't hold: disks, network interfaces, graphics, devices of the host ...; or if this was built
+ * without libvirt. 60 s; libvirt's own calls have no bound.
+ */
+struct torpor_error *torpor_import(struct torpor_engine *engine,
+	const struct torpor_import_spec *spec, const struct torpor_call *call,
+	struct torpor_import_report *report_out, struct torpor_session **session_out);
+
+/*
+ * Writes the image in the file at PATH, or of that name in the state directory, to the new file OUT
+ * (EXISTS if it is there) as a save file of libvirt's: `virsh restore OUT` starts it. The image
+ * stays. Not for microvm. 60 s.
+ */
+struct torpor_error *torpor_image_export(struct torpor_engine *engine, const char *path,
+	const char *out, const struct torpor_call *call);
+
 /* --- The audit log ------------------------------------------------------------------------- */
 
 struct torpor_audit_report {

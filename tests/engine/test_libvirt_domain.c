@@ -9,7 +9,7 @@
 static char *xml_of(const struct tp_guest_config *config, bool channels, const char *arg)
 {
 	char *args[] = {(char *)"-incoming", (char *)arg, NULL};
-	struct tp_domain domain = {
+	struct tp_libvirt_domain domain = {
 		.name = "shell-1-2",
 		.uuid = "05c5ad5c-8c6e-44a3-b092-538364190032",
 		.emulator = "/opt/a&b/qemu",
@@ -19,7 +19,7 @@ static char *xml_of(const struct tp_guest_config *config, bool channels, const c
 		.args = args,
 	};
 
-	return tp_domain_xml(&domain, config);
+	return tp_libvirt_domain_xml(&domain, config);
 }
 
 static void assert_has(const char *xml, const char *part)
@@ -66,14 +66,14 @@ Test(libvirt_domain, says_what_it_is_given_as_text)
 Test(libvirt_domain, is_known_by_its_metadata)
 {
 	struct tp_guest_label label = {.session = "o'mine", .tenant = "a&b"};
-	TP_FREE char *metadata = tp_domain_metadata("8-1-2a", &label);
+	TP_FREE char *metadata = tp_libvirt_domain_metadata("8-1-2a", &label);
 
 	cr_assert_str_eq(metadata, "<guest run='8-1-2a' session='o&#39;mine' tenant='a&#38;b'/>");
-	cr_assert(tp_domain_is_of(metadata, "8-1-2a"));
-	cr_assert(tp_domain_is_of("<guest run=\"8-1-2a\"/>", "8-1-2a"));
-	cr_assert_not(tp_domain_is_of(metadata, "8-1-2"));
-	cr_assert_not(tp_domain_is_of("<guest rerun='8-1-2a'/>", "8-1-2a"));
-	cr_assert_not(tp_domain_is_of(NULL, "8-1-2a"));
+	cr_assert(tp_libvirt_domain_is_of(metadata, "8-1-2a"));
+	cr_assert(tp_libvirt_domain_is_of("<guest run=\"8-1-2a\"/>", "8-1-2a"));
+	cr_assert_not(tp_libvirt_domain_is_of(metadata, "8-1-2"));
+	cr_assert_not(tp_libvirt_domain_is_of("<guest rerun='8-1-2a'/>", "8-1-2a"));
+	cr_assert_not(tp_libvirt_domain_is_of(NULL, "8-1-2a"));
 }
 
 Test(libvirt_domain, the_user_of_qemu_is_found)
@@ -86,13 +86,13 @@ Test(libvirt_domain, the_user_of_qemu_is_found)
 	unsigned int uid = 0;
 	unsigned int gid = 0;
 
-	cr_assert(tp_domain_owner(both, &uid, &gid));
+	cr_assert(tp_libvirt_domain_owner(both, &uid, &gid));
 	cr_assert_eq(uid, 64055);
 	cr_assert_eq(gid, 108);
-	cr_assert_not(tp_domain_owner(apparmor, &uid, &gid));
+	cr_assert_not(tp_libvirt_domain_owner(apparmor, &uid, &gid));
 	/* Another model's label isn't taken for it. */
-	cr_assert_not(tp_domain_owner("<secmodel><model>dac</model></secmodel><secmodel>"
+	cr_assert_not(tp_libvirt_domain_owner("<secmodel><model>dac</model></secmodel><secmodel>"
 				      "<baselabel>+1:+2</baselabel></secmodel>",
 		&uid, &gid));
-	cr_assert_not(tp_domain_owner("", &uid, &gid));
+	cr_assert_not(tp_libvirt_domain_owner("", &uid, &gid));
 }

@@ -456,7 +456,9 @@ static void replace_script(const char *path, const char *text)
 Test(where, a_park_tells_that_this_hosts_qemu_would_not_resume_it)
 {
 	TP_FREE char *qemu = qemu_behind("");
-	struct torpor_engine *other = it_open_with((struct torpor_engine_options){.qemu = qemu});
+	/* The script is this user's alone: another's QEMU, as libvirt's, couldn't be it. */
+	struct torpor_engine *other =
+		it_open_with((struct torpor_engine_options){.qemu = qemu, .launcher = "direct"});
 	struct torpor_template *mine = it_template(other);
 	struct torpor_session *session = it_start(mine);
 

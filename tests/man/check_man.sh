@@ -45,6 +45,7 @@ page_of() { # COMMAND
   acquire | ls | show | park | resume | pause | unpause | checkpoint | fork | rm) echo session ;;
   events | pool) echo top ;;
   tenant | token | audit) echo admin ;;
+  import | export) echo libvirt ;;
   *) echo "$1" ;;
   esac
 }
