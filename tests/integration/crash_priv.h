@@ -14,7 +14,9 @@ struct crash_world {
 	char *state_dir; /* below it */
 	char *socket;
 	unsigned int stock;
-	pid_t pid; /* 0: it doesn't run */
+	pid_t pid;   /* 0: it doesn't run */
+	pid_t *pids; /* of all torpords so far */
+	size_t n_pids;
 	bool was_killed;
 	struct torpor_client *client;
 };

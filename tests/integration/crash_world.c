@@ -286,6 +286,8 @@ bool world_start(const char *fault)
 		give_up("fork failed");
 	if (world.pid == 0)
 		run_torpord(fault);
+	world.pids = tp_reallocarray(world.pids, world.n_pids + 1, sizeof(*world.pids));
+	world.pids[world.n_pids++] = world.pid;
 	if (torpor_client_open(&options, &world.client))
 		give_up("no client");
 	for (int waited_ms = 0; waited_ms < READY_WITHIN_MS; waited_ms += EVERY_MS) {
