@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* torpor import, torpor export: from libvirt and back. */
 #include "cli/cli.h"
+#include "cli/template.h"
 
 enum {
 	KEY_CONNECT = 512,
@@ -93,6 +94,34 @@ static struct torpor_error *import(struct libvirt *l, struct torpor_engine *engi
 	return NULL;
 }
 
+/* Through torpord: then it is one of its sessions. */
+static struct torpor_error *import_remote(
+	struct cli *cli, struct torpor_client *client, void *input)
+{
+	const struct libvirt *l = input;
+	json_t *body = json_pack("{s:s, s:s*, s:s*, s:b}", "domain", l->word, "connect",
+		l->spec.connect, "name", l->spec.name, "keep", (int)l->spec.keep);
+	json_t *json;
+	struct torpor_error *err = cli_ask(cli, client, "POST", "/v1/imports", body, &json);
+
+	if (err)
+		return err;
+	if (cli->json) {
+		cli_print_json(json);
+		return NULL;
+	}
+	const json_t *timing = json_object_get(json, "timing");
+	printf("%s %s %s (%s, durable after %s)\n", cli_short(cli_field(json, "id")),
+		cli_field(json, "name"), cli_field(json, "state"),
+		cli_size((uint64_t)cli_integer(timing, "image_bytes")),
+		cli_time((uint64_t)(cli_real(timing, "durable_ms") * 1e6)));
+	const char *note = json_string_value(json_object_get(timing, "note"));
+	if (note)
+		fprintf(stderr, "note: %s\n", note);
+	json_decref(json);
+	return NULL;
+}
+
 int cli_import(struct cli *cli, int argc, char **argv)
 {
 	static const struct argp_option options[] = {
@@ -108,14 +137,17 @@ int cli_import(struct cli *cli, int argc, char **argv)
 		.args_doc = "DOMAIN",
 		.doc = "Parks a domain of libvirt's that Torpor didn't start: all of it is in an "
 		       "image "
-		       "of the state directory then, and the domain has ended.",
-		.children = cli_common,
+		       "of the state directory then, and the domain has ended. With --socket or "
+		       "--url torpord does it, and has it as a session.",
+		.children = cli_all,
 	};
 	struct libvirt l = {.cli = cli, .what = "domain"};
 	struct torpor_engine *engine;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &l);
 	l.spec.domain = l.word;
+	if (cli_template_is_remote(cli))
+		return cli_with_client(cli, import_remote, &l);
 	struct torpor_error *err = cli_open(cli, &engine);
 	if (err)
 		return cli_finish(cli, err);

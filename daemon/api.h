@@ -79,7 +79,8 @@ void api_stream_error(struct http_stream *stream, struct torpor_error *err);
 
 http_handler api_create, api_list, api_get, api_change, api_destroy;
 http_handler api_park, api_cancel_park, api_resume, api_pause, api_unpause, api_checkpoint;
-http_handler api_images, api_image_where, api_remove_image, api_fork, api_session_metrics;
+http_handler api_images, api_image_where, api_import, api_remove_image, api_fork,
+	api_session_metrics;
 http_handler api_exec;
 http_handler api_templates, api_template, api_build_template, api_remove_template, api_pool;
 http_handler api_tenants, api_tenant, api_new_tenant, api_change_tenant, api_remove_tenant;

@@ -44,6 +44,26 @@ struct torpor_error *api_create(struct http_request *req, struct http_reply *rep
 	return tp_service_create(req->service, &req->actor, &spec, &call, &reply->body);
 }
 
+/* --- from libvirt --- */
+
+struct torpor_error *api_import(struct http_request *req, struct http_reply *reply)
+{
+	struct json_in in = json_in_over(req->body, "import domain");
+	struct tp_import_spec spec = {
+		.domain = json_in_line(&in, "domain", JSON_IN_REQUIRED, 1, API_TEXT_MAX),
+		.connect = json_in_line(&in, "connect", JSON_IN_OPTIONAL, 1, API_TEXT_MAX),
+		.name = json_in_name(&in, "name", JSON_IN_OPTIONAL),
+		.keep = json_in_flag(&in, "keep", false),
+		.timers = api_timers(&in),
+		.labels = api_labels(&in),
+	};
+	struct tp_call call = api_call_within(req, API_WAIT_MAX);
+
+	TP_TRY(json_in_end(&in));
+	reply->status = 201;
+	return tp_service_import(req->service, &req->actor, &spec, &call, &reply->body);
+}
+
 /* --- finding them --- */
 
 /* "label=KEY=VALUE", its key copied to KEY. */

@@ -25,6 +25,8 @@ const struct http_route http_routes[] = {
 	{"POST", SESSION "/exec", api_exec, HTTP_MUTATING | HTTP_LONG | HTTP_NO_REPEAT},
 	{"GET", SESSION "/metrics", api_session_metrics, 0},
 
+	{"POST", "/v1/imports", api_import, HTTP_MUTATING | HTTP_LONG},
+
 	{"GET", "/v1/templates", api_templates, 0},
 	{"POST", "/v1/templates", api_build_template, HTTP_MUTATING | HTTP_LONG, "name"},
 	{"GET", TEMPLATE, api_template, 0},

@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "engine/domain.h"
 #include "engine/foreign.h"
+#include "pool/import.h"
 #include "pool/machine.h"
 #include "pool/session.h"
 #include "snapshot/capture.h"
@@ -27,6 +28,9 @@
 struct import {
 	struct torpor_engine *engine;
 	const struct torpor_import_spec *spec;
+	const char *hostname; /* or NULL: the session's name */
+	tp_import_hook *hook; /* or NULL */
+	void *hook_data;
 	const struct tp_call *call;
 	struct tp_domain *domain;
 	struct tp_record record;
@@ -86,6 +90,8 @@ static struct torpor_error *describe_machine(struct import *im)
 		return tp_error(TORPOR_E_LIMIT, "describe", tp_domain_name(im->domain),
 			"its XML has more than %ju bytes", (uintmax_t)TP_FOREIGN_XML_MAX);
 	json_object_set_new(guest->foreign, "xml", json_string(xml));
+	im->report.memory_bytes = guest->memory_bytes;
+	im->report.vcpus = guest->vcpus;
 	return tp_guest_config_check(guest);
 }
 
@@ -104,7 +110,7 @@ static struct torpor_error *describe_session(struct import *im)
 	record->template_name = tp_strdup(TP_NO_TEMPLATE);
 	record->is_session = true;
 	record->session_name = tp_strdup(name);
-	record->hostname = tp_strdup(name);
+	record->hostname = tp_strdup(im->hostname ? im->hostname : name);
 	memcpy(record->machine_id, tp_domain_uuid(im->domain), TP_MACHINE_ID_LEN);
 	/* Nobody can be asked who doesn't answer now. */
 	record->agent = record->guest.channels && tp_domain_agent_answers(im->domain);
@@ -226,6 +232,16 @@ static struct torpor_error *save_unhurried(struct import *im, struct tp_image_wr
 
 /* --- All of it --- */
 
+/* The image is durable; who doesn't want it may still say so. */
+static struct torpor_error *tell(struct import *im)
+{
+	struct torpor_error *err = im->hook ? im->hook(im->hook_data, &im->report) : NULL;
+
+	if (err && unlinkat(im->engine->images_fd, im->record.session_name, 0) < 0)
+		tp_error_log(tp_error_errno(errno, "remove image", im->record.session_name));
+	return err;
+}
+
 static struct torpor_error *park(struct import *im)
 {
 	struct torpor_engine *engine = im->engine;
@@ -243,6 +259,8 @@ static struct torpor_error *park(struct import *im)
 	TP_TRY(tp_image_writer_new(&options, im->call, &writer));
 	TP_TRY(tp_domain_suspend(im->domain, im->call, &was_running));
 	struct torpor_error *err = save_unhurried(im, writer);
+	if (!err)
+		err = tell(im);
 	if (!err && !im->spec->keep) {
 		/* There is a durable image: a domain that can't be ended is no reason to lose it.
 		 */
@@ -260,21 +278,41 @@ static struct torpor_error *import(struct import *im)
 	return park(im);
 }
 
-struct torpor_error *torpor_import(struct torpor_engine *engine,
-	const struct torpor_import_spec *spec, const struct torpor_call *public_call,
-	struct torpor_import_report *report_out, struct torpor_session **session_out)
+struct torpor_error *tp_import(struct torpor_engine *engine, const struct torpor_import_spec *spec,
+	const char *hostname, tp_import_hook *hook, void *data, const struct tp_call *call,
+	struct torpor_import_report *report_out, char **name_out)
 {
-	struct tp_call call = tp_call_from(public_call, PARK_TIMEOUT_NS);
-	struct import im = {.engine = engine, .spec = spec, .call = &call};
-
+	struct import im = {
+		.engine = engine,
+		.spec = spec,
+		.hostname = hostname,
+		.hook = hook,
+		.hook_data = data,
+		.call = call,
+	};
 	struct torpor_error *err = import(&im);
+
 	TP_FREE char *name = tp_strdup(im.record.session_name);
 	tp_domain_close(im.domain);
 	tp_record_deinit(&im.record);
 	if (err)
 		return tp_error_in(err, "import domain", spec->domain);
+	*report_out = im.report;
+	*name_out = TP_TAKE(name);
+	return NULL;
+}
+
+struct torpor_error *torpor_import(struct torpor_engine *engine,
+	const struct torpor_import_spec *spec, const struct torpor_call *public_call,
+	struct torpor_import_report *report_out, struct torpor_session **session_out)
+{
+	struct tp_call call = tp_call_from(public_call, PARK_TIMEOUT_NS);
+	struct torpor_import_report report;
+	TP_FREE char *name = NULL;
+
+	TP_TRY(tp_import(engine, spec, NULL, NULL, NULL, &call, &report, &name));
 	TP_TRY(torpor_session_open(engine, name, NULL, public_call, session_out));
 	if (report_out)
-		*report_out = im.report;
+		*report_out = report;
 	return NULL;
 }

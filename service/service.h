@@ -183,6 +183,20 @@ struct torpor_error *tp_service_image_where(struct tp_service *service,
 struct torpor_error *tp_service_remove_image(struct tp_service *service,
 	const struct tp_actor *actor, const char *id, const char *label) TP_MUST_USE;
 
+struct tp_import_spec {
+	const char *domain;
+	const char *connect; /* libvirt's URI, or NULL */
+	const char *name;    /* NULL: one is made up from the domain's, or "imported" */
+	bool keep;
+	struct tp_timers timers;
+	const json_t *labels; /* object, or NULL */
+};
+/* As torpor_import: a parked session of the actor's tenant. For the admin: it takes what is the
+ * host's. */
+struct torpor_error *tp_service_import(struct tp_service *service, const struct tp_actor *actor,
+	const struct tp_import_spec *spec, const struct tp_call *call,
+	json_t **view_out) TP_MUST_USE;
+
 struct tp_fork_spec {
 	size_t count;		  /* 1 to 100 */
 	const char *const *names; /* COUNT of them, or NULL */

@@ -23,6 +23,8 @@
  *                           v
  *                       DESTROYED
  *
+ *   STARTING -> PARKED: it was imported.
+ *
  *   A guest that dies: RUNNING, PAUSED -> PARKED (an image is there: RESUMING follows, unless the
  *   guest powered itself off) or -> ERROR (no image; or it was restored too often of late).
  *   RESUMING -> ERROR when its image is damaged. ERROR -> RESUMING, on demand, where there is an

@@ -527,6 +527,8 @@ struct torpor_import_report {
 	uint64_t pages;
 	uint64_t device_bytes;
 	uint64_t image_bytes;
+	uint64_t memory_bytes; /* of the guest */
+	unsigned int vcpus;
 	bool agent;	/* qemu-guest-agent answers in it */
 	char note[256]; /* why this host couldn't resume it, for people; or empty */
 };

@@ -184,6 +184,22 @@ struct torpor_error *tp_service_checkpoint(struct tp_service *service, const str
 	return answer(view_out);
 }
 
+struct torpor_error *tp_service_import(struct tp_service *service, const struct tp_actor *actor,
+	const struct tp_import_spec *spec, const struct tp_call *call, json_t **view_out)
+{
+	json_t *entry = called("import", actor);
+
+	(void)service;
+	stub.call = *call;
+	note(entry, "domain", spec->domain);
+	note(entry, "connect", spec->connect);
+	note(entry, "name", spec->name);
+	note_flag(entry, "keep", spec->keep);
+	note_timers(entry, &spec->timers);
+	note_json(entry, "labels", spec->labels);
+	return answer(view_out);
+}
+
 struct torpor_error *tp_service_images(
 	struct tp_service *service, const struct tp_actor *actor, const char *id, json_t **view_out)
 {

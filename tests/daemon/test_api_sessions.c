@@ -204,6 +204,25 @@ Test(list, refuses_what_is_out_of_bounds)
 	}
 }
 
+/* --- from libvirt --- */
+
+Test(session, imports)
+{
+	passes("POST", "/v1/imports", "{\"domain\": \"d 1\"}",
+		"{\"fn\": \"import\", \"domain\": \"d 1\"}");
+	passes("POST", "/v1/imports",
+		"{\"domain\": \"d\", \"connect\": \"qemu:///system\", \"name\": \"n\", "
+		"\"keep\": true, \"ttl_s\": 1, \"labels\": {\"a\": \"b\"}}",
+		"{\"fn\": \"import\", \"domain\": \"d\", \"connect\": \"qemu:///system\", "
+		"\"name\": \"n\", \"keep\": true, \"ttl_s\": 1, \"labels\": {\"a\": "
+		"\"b\"}}");
+	refuses("POST", "/v1/imports", "{}", "\"domain\" is missing");
+	refuses("POST", "/v1/imports", "{\"domain\": \"\"}", "\"domain\" must");
+	refuses("POST", "/v1/imports", "{\"domain\": \"d\", \"name\": \"../x\"}",
+		"\"name\" must be a name");
+	refuses("POST", "/v1/imports", "{\"domain\": \"d\", \"disk\": 1}", "is no field");
+}
+
 /* --- one session --- */
 
 Test(session, operations_pass_the_id_on)

@@ -17,6 +17,7 @@
 #include "base/base64.h"
 #include "base/fd.h"
 #include "base/mem.h"
+#include "daemon.h"
 #include "inside.h"
 #include "support.h"
 
@@ -402,6 +403,49 @@ Test(libvirt, there_and_back_again)
 	virDomainFree(domain);
 	it_ok(torpor_session_destroy(session, NULL));
 	unlink(file);
+}
+
+/* --- through torpord --- */
+
+/* From a domain to a session of torpord's, whose guest outlives it. */
+Test(libvirt, torpord_has_it_as_a_session)
+{
+	virDomainPtr domain = create("served", "pc", "");
+	struct it_daemon torpord;
+	struct it_who admin = {.daemon = &torpord};
+
+	wait_for_agent(domain);
+	run_in(domain, "echo 42 > /answer");
+	virDomainFree(domain);
+	it_daemon_init(&torpord, NULL);
+	it_daemon_start(&torpord);
+	const json_t *session = it_expect(&admin, 201, "POST", "/v1/imports",
+		it_text("{\"domain\": \"served\", \"connect\": \"%s\", \"name\": \"box\"}", uri));
+	const char *id = it_string(session, "id");
+	cr_assert_str_eq(it_string(session, "state"), "parked");
+	cr_assert_not(exists("served"));
+	it_expect(&admin, 404, "POST", "/v1/imports",
+		it_text("{\"domain\": \"served\", \"connect\": \"%s\"}", uri));
+	const json_t *where =
+		it_expect(&admin, 200, "GET", it_session(id, "/images/park/where"), NULL);
+	cr_assert(json_is_true(it_member(where, "here")));
+	cr_assert(json_is_null(it_member(where, "template")));
+
+	it_expect(&admin, 200, "POST", it_session(id, "/resume"), NULL);
+	cr_assert_str_eq(it_script(&admin, id, "cat /answer"), "42");
+	/* A new torpord takes it over as it runs. */
+	it_daemon_stop(&torpord);
+	it_daemon_start(&torpord);
+	session = it_expect(&admin, 200, "GET", it_session(id, ""), NULL);
+	cr_assert_str_eq(it_string(session, "state"), "running");
+	cr_assert_str_eq(it_script(&admin, id, "cat /answer; echo 43 > /answer"), "42");
+	it_expect(&admin, 200, "POST", it_session(id, "/park"), NULL);
+	it_daemon_stop(&torpord);
+	it_daemon_start(&torpord);
+	it_expect(&admin, 200, "POST", it_session(id, "/resume"), NULL);
+	cr_assert_str_eq(it_script(&admin, id, "cat /answer"), "43");
+	it_expect(&admin, 204, "DELETE", it_session(id, ""), NULL);
+	it_daemon_deinit(&torpord);
 }
 
 /* --- the daemons --- */

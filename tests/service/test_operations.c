@@ -716,6 +716,51 @@ Test(operations, checkpoints_are_named_listed_and_removed)
 	cr_expect_eq(fake.image_bytes, 20);
 }
 
+/* --- From libvirt --- */
+
+static struct torpor_error *import(
+	const struct tp_actor *actor, const char *domain, const char *name, json_t **view_out)
+{
+	struct tp_import_spec spec = {
+		.domain = domain, .name = name, .timers = {TP_UNSET, TP_UNSET, TP_UNSET}};
+
+	return tp_service_import(service, actor, &spec, &forever, view_out);
+}
+
+Test(operations, an_import_is_a_session_that_begins_parked)
+{
+	struct tp_actor admin = alice;
+	TP_JSON json_t *view = NULL;
+	TP_JSON json_t *none = NULL;
+
+	admin.admin = true;
+	ok(import(&admin, "domain", "box", &view));
+	const char *id = json_string_value(json_object_get(view, "id"));
+	cr_expect_str_eq(json_string_value(json_object_get(view, "state")), "parked");
+	cr_expect_str_eq(json_string_value(json_object_get(view, "name")), "box");
+	cr_expect_str_eq(json_string_value(json_object_get(view, "template")), "imported");
+	json_t *timing = json_object_get(view, "timing");
+	cr_expect_str_eq(json_string_value(json_object_get(timing, "note")), "a note");
+	cr_expect_str_eq(fake_recorded_state(id), "parked");
+	cr_expect_eq(fake_recorded_images(), 1);
+	cr_expect_eq(fake.image_bytes, 10);
+	cr_expect_eq(fake.guests + fake.places + fake.groups, 0);
+	must(resume, id);
+	cr_expect_str_eq(fake_recorded_state(id), "running");
+
+	TP_FREE char *before = fake_take(service);
+	fails(import(&alice, "domain", NULL, &none), TORPOR_E_DENIED);
+	fails(import(&admin, "none", NULL, &none), TORPOR_E_NOT_FOUND);
+	fails(import(&admin, "domain", "box", &none), TORPOR_E_EXISTS);
+	fails(import(&admin, "domain", "../x", &none), TORPOR_E_INVALID);
+	fake.fail_commits = 1;
+	fails(import(&admin, "domain", NULL, &none), TORPOR_E_IO);
+	fake.fail_audit = 1;
+	fails(import(&admin, "domain", NULL, &none), TORPOR_E_IO);
+	TP_FREE char *after = fake_take(service);
+	cr_expect_str_eq(after, before);
+}
+
 /* --- Guests that end by themselves --- */
 
 Test(operations, a_dead_guest_with_an_image_is_restored_thrice_in_ten_minutes)
