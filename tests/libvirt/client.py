@@ -5,6 +5,7 @@
     client.py URI await TITLE KEY=VALUE...   waits until a domain has that title, and its metadata
                                              element those attributes; prints its name
     client.py URI state TITLE                prints "running" or "paused"
+    client.py URI limits TITLE               prints quota in us of 100 ms, and KiB of memory
     client.py URI suspend|resume|destroy|shutdown TITLE
     client.py URI gone TITLE                 waits until there is no such domain
 """
@@ -76,6 +77,9 @@ def main(uri, command, wanted, *rest):
         return 1
     if command == 'state':
         print(STATES.get(domain.state()[0], 'another'))
+    elif command == 'limits':
+        print(domain.schedulerParameters()['global_quota'],
+              domain.memoryParameters()['hard_limit'])
     else:
         getattr(domain, command)()
     return 0
