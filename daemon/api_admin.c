@@ -121,5 +121,7 @@ struct torpor_error *api_audit(struct http_request *req, struct http_reply *repl
 
 struct torpor_error *api_self(struct http_request *req, struct http_reply *reply)
 {
-	return tp_service_self(req->service, &req->actor, &reply->body);
+	TP_TRY(tp_service_self(req->service, &req->actor, &reply->body));
+	json_object_set_new(reply->body, "login", json_boolean(req->login));
+	return NULL;
 }

@@ -6,7 +6,14 @@
 #include "base/mem.h"
 #include "daemon/api.h"
 
+/* Whoever reads may lose the right to: that is asked before an event is sent, but not more often
+ * than the one, and in quiet times as often as the other. */
+#define IDENTITY_NS TP_NSEC_PER_SEC
+#define QUIET_NS    (5 * TP_NSEC_PER_SEC)
+
 struct event_job {
+	struct http_request *req;
+	uint64_t identified_ns; /* CLOCK_MONOTONIC: when that was asked last; 0: not yet */
 	struct tp_service *service;
 	struct tp_actor actor;
 	char session[TP_ID_LEN + 1]; /* "": all */
@@ -63,21 +70,55 @@ static struct torpor_error *read_session(
 	return NULL;
 }
 
+static struct torpor_error *check_identity(struct event_job *job)
+{
+	uint64_t now = tp_now_ns();
+
+	if (now < job->identified_ns + IDENTITY_NS)
+		return NULL;
+	job->identified_ns = now;
+	return http_still_identified(job->req);
+}
+
+/* CANCELLED: nobody reads any more, or the service comes to its end. */
+static struct torpor_error *gone(void)
+{
+	return tp_error(TORPOR_E_CANCELLED, "send", "events", "the reader is gone");
+}
+
+/* The next event, if there is one before it is time to look around. */
+static struct torpor_error *send_next(struct event_job *job, struct http_stream *stream)
+{
+	struct tp_call call = tp_call_within(QUIET_NS);
+	struct tp_event event;
+
+	call.cancel_fd = http_stream_gone_fd(stream);
+	struct torpor_error *err = tp_service_next_event(job->service, &job->actor,
+		job->session[0] ? job->session : NULL, job->after, &call, &event);
+	if (err && torpor_error_code(err) == TORPOR_E_TIMEOUT) {
+		torpor_error_free(err);
+		return check_identity(job);
+	}
+	if (err)
+		return err;
+	job->after = event.id;
+	err = check_identity(job);
+	if (err) {
+		json_decref(event.data);
+		return err;
+	}
+	return http_stream_send(stream, event.id, event.type, event.data) ? NULL : gone();
+}
+
 static void stream_events(void *data, struct http_stream *stream)
 {
 	struct event_job *job = data;
-	const char *session = job->session[0] ? job->session : NULL;
-	struct tp_call call = {TP_NO_DEADLINE, http_stream_gone_fd(stream)};
 	struct torpor_error *err;
-	struct tp_event event;
 
 	do {
-		err = tp_service_next_event(
-			job->service, &job->actor, session, job->after, &call, &event);
-		if (!err)
-			job->after = event.id;
-	} while (!err && http_stream_send(stream, event.id, event.type, event.data));
-	if (err && torpor_error_code(err) != TORPOR_E_CANCELLED)
+		err = send_next(job, stream);
+	} while (!err);
+	if (torpor_error_code(err) != TORPOR_E_CANCELLED)
 		api_stream_error(stream, err);
 	else
 		torpor_error_free(err);
@@ -87,6 +128,7 @@ struct torpor_error *api_events(struct http_request *req, struct http_reply *rep
 {
 	TP_FREE struct event_job *job = tp_calloc(1, sizeof(*job));
 
+	job->req = req;
 	job->service = req->service;
 	job->actor = req->actor;
 	TP_TRY(read_after(req, &job->after));

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
@@ -130,22 +131,36 @@ static struct torpor_error *actor_of_header(
 	return tp_service_actor_of_token(auth->service, token, actor);
 }
 
-static struct torpor_error *actor_of_peer(struct tp_auth *auth, int fd, struct tp_actor *actor)
+static struct torpor_error *actor_of_uid(struct tp_auth *auth, uid_t uid, struct tp_actor *actor)
+{
+	if (uid != 0 && uid != geteuid())
+		return tp_service_actor_of_uid(auth->service, uid, actor);
+	*actor = (struct tp_actor){
+		.tenant = TP_DEFAULT_TENANT,
+		.admin = true,
+		.perms = TP_PERM_ALL,
+	};
+	snprintf(actor->how, sizeof(actor->how), "peer %u", (unsigned int)uid);
+	return NULL;
+}
+
+static struct torpor_error *uid_of_peer(int fd, uid_t *uid_out)
 {
 	struct ucred peer;
 	socklen_t len = sizeof(peer);
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0)
 		return tp_error_errno(errno, "ask who is at the other end of", "the UNIX socket");
-	if (peer.uid != 0 && peer.uid != geteuid())
-		return tp_service_actor_of_uid(auth->service, peer.uid, actor);
-	*actor = (struct tp_actor){
-		.tenant = TP_DEFAULT_TENANT,
-		.admin = true,
-		.perms = TP_PERM_ALL,
-	};
-	snprintf(actor->how, sizeof(actor->how), "peer %u", (unsigned int)peer.uid);
+	*uid_out = peer.uid;
 	return NULL;
+}
+
+static struct torpor_error *actor_of_peer(struct tp_auth *auth, int fd, struct tp_actor *actor)
+{
+	uid_t uid;
+
+	TP_TRY(uid_of_peer(fd, &uid));
+	return actor_of_uid(auth, uid, actor);
 }
 
 struct torpor_error *tp_auth_identify(
@@ -160,6 +175,65 @@ struct torpor_error *tp_auth_identify(
 		TP_TRY(refuse(actor_of_peer(auth, peer_fd, &actor)));
 	else
 		return unknown();
+	*actor_out = actor;
+	return NULL;
+}
+
+/* --- credentials --- */
+
+#define PEER "peer "
+
+char *tp_auth_credential(const char *authorization, int peer_fd)
+{
+	uid_t uid;
+
+	if (authorization)
+		return tp_strdup(authorization);
+	if (peer_fd < 0)
+		return NULL;
+	struct torpor_error *err = uid_of_peer(peer_fd, &uid);
+	if (err) {
+		tp_error_log(err);
+		return NULL;
+	}
+	return tp_asprintf(PEER "%u", (unsigned int)uid);
+}
+
+/* As refuse(), for who wants to know which it was. Takes ERR. */
+static struct torpor_error *explain(struct torpor_error *err)
+{
+	const char *reason = torpor_error_reason(err);
+	bool expired = reason && strcmp(reason, "token-expired") == 0;
+
+	err = refuse(err);
+	if (torpor_error_code(err) != TORPOR_E_DENIED)
+		return err;
+	torpor_error_free(err);
+	if (expired)
+		return tp_error_refusal(
+			tp_error_hint(tp_error(TORPOR_E_DENIED, "sign in", NULL,
+					      "the token was valid, and its time is over"),
+				"Ask for a new one."),
+			"token-expired", 0);
+	return tp_error_refusal(
+		tp_error_hint(tp_error(TORPOR_E_DENIED, "sign in", NULL, "the token isn't valid"),
+			"Was all of it copied? It may also have been removed."),
+		"token-wrong", 0);
+}
+
+struct torpor_error *tp_auth_credential_actor(
+	struct tp_auth *auth, const char *credential, struct tp_actor *actor_out)
+{
+	struct tp_actor actor = {0};
+	struct torpor_error *err;
+
+	if (strncmp(credential, PEER, strlen(PEER)) == 0)
+		err = actor_of_uid(
+			auth, (uid_t)strtoul(credential + strlen(PEER), NULL, 10), &actor);
+	else
+		err = actor_of_header(auth, credential, &actor);
+	if (err)
+		return explain(err);
 	*actor_out = actor;
 	return NULL;
 }

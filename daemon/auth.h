@@ -31,4 +31,16 @@ struct torpor_error *tp_auth_reload(
 struct torpor_error *tp_auth_identify(struct tp_auth *auth, const char *authorization, int peer_fd,
 	struct tp_actor *actor_out) TP_MUST_USE;
 
+/*
+ * What was shown as a text that can be looked at again (daemon/login.h): "Bearer TOKEN", or "peer
+ * UID"; NULL where nothing was. The caller's to free.
+ */
+char *tp_auth_credential(const char *authorization, int peer_fd);
+/*
+ * Who CREDENTIAL stands for now. DENIED with the reason "token-wrong" or, where it was good once,
+ * "token-expired": whoever signs in by it is told.
+ */
+struct torpor_error *tp_auth_credential_actor(
+	struct tp_auth *auth, const char *credential, struct tp_actor *actor_out) TP_MUST_USE;
+
 #endif

@@ -449,6 +449,7 @@ struct tp_daemon_config *tp_config_defaults(void)
 		.max_body = TP_MIB,
 		.request_timeout_ns = 30 * TP_NSEC_PER_SEC,
 		.streams_per_tenant = 64,
+		.login_time_ns = 12 * 3600 * TP_NSEC_PER_SEC,
 	};
 	lend_strings(config);
 	return config;

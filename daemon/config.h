@@ -42,6 +42,7 @@ struct tp_http_config {
 	uint64_t max_body;
 	uint64_t request_timeout_ns;
 	unsigned int streams_per_tenant;
+	uint64_t login_time_ns; /* of a browser that signed in; at most TP_LOGIN_MEMORY_NS */
 };
 
 struct tp_daemon_config {

@@ -91,6 +91,7 @@ const struct tp_key tp_config_keys[] = {
 	{"http", "max_body", TP_KEY_SIZE, AT(http.max_body), TP_KIB, 64 * TP_MIB},
 	{"http", "request_timeout", TP_KEY_DURATION, AT(http.request_timeout_ns), TP_NSEC_PER_SEC, 60 * MINUTE},
 	{"http", "streams_per_tenant", TP_KEY_COUNT, AT(http.streams_per_tenant), 1, 100000},
+	{"http", "login_time", TP_KEY_DURATION, AT(http.login_time_ns), TP_NSEC_PER_SEC, TP_LOGIN_MEMORY_NS},
 	{0},
 };
 /* clang-format on */

@@ -13,15 +13,18 @@
 #include "daemon/http_engine.h"
 #include "daemon/listen.h"
 #include "daemon/log.h"
+#include "daemon/login.h"
 #include "daemon/notify.h"
 #include "daemon/tls.h"
 
-#define PATIENCE_NS (30 * TP_NSEC_PER_SEC) /* for running requests, when it ends */
+#define LOGIN_KEY_NAME "login.key"	      /* in the state directory */
+#define PATIENCE_NS    (30 * TP_NSEC_PER_SEC) /* for running requests, when it ends */
 
 struct tp_daemon {
 	struct tp_daemon_config *config;
 	struct tp_service *service;
 	struct tp_auth *auth;
+	struct tp_logins *logins;
 	struct tp_tls *tls; /* or NULL */
 	struct http *http;
 	int socket_fd; /* our own UNIX socket, to be removed; -1: none, or systemd's */
@@ -104,9 +107,12 @@ static struct torpor_error *start(
 	config->service.engine.log = tp_daemon_log_line;
 	TP_TRY(open_service(daemon));
 	TP_TRY(tp_auth_new(&config->auth, daemon->service, &daemon->auth));
+	TP_FREE char *key_path = tp_asprintf("%s/" LOGIN_KEY_NAME, config->state_dir);
+	TP_TRY(tp_logins_new(key_path, &daemon->logins));
 	options->daemon = daemon;
 	options->service = daemon->service;
 	options->auth = daemon->auth;
+	options->logins = daemon->logins;
 	options->bounds = config->http;
 	*taken_out = true;
 	return http_start(options, &daemon->http);
@@ -115,6 +121,7 @@ static struct torpor_error *start(
 static struct tp_daemon *release(struct tp_daemon *daemon)
 {
 	tp_service_close(daemon->service);
+	tp_logins_free(daemon->logins);
 	tp_auth_free(daemon->auth);
 	tp_tls_free(daemon->tls);
 	tp_config_free(daemon->config);

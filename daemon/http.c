@@ -110,7 +110,7 @@ static struct http_conn *conn_of_fd(struct http *http, int fd)
 }
 
 /* False: there are too many already. */
-static bool enlist(struct http *http, int fd, const struct sockaddr_storage *address)
+static bool enlist(struct http *http, int fd, const struct sockaddr_storage *address, bool tls)
 {
 	struct http_conn *conn = tp_calloc(1, sizeof(*conn));
 
@@ -118,6 +118,7 @@ static bool enlist(struct http *http, int fd, const struct sockaddr_storage *add
 	conn->fd = fd;
 	conn->is_unix = address->ss_family == AF_UNIX;
 	conn->local = conn->is_unix || is_loopback(address);
+	conn->tls = tls;
 	conn->idle = true;
 	pthread_mutex_lock(&http->lock);
 	/* What libmicrohttpd had no memory to begin with, it has closed without a word. */
@@ -175,7 +176,7 @@ static bool accept_waiting(struct http *http, size_t i)
 		if (fd < 0)
 			return errno != EMFILE && errno != ENFILE && errno != ENOMEM &&
 			       errno != ENOBUFS;
-		if (!enlist(http, fd, &address)) {
+		if (!enlist(http, fd, &address, tls)) {
 			refuse_connection(http, fd, tls);
 			continue;
 		}

@@ -31,6 +31,7 @@ struct http_request {
 	struct tp_call call; /* Torpor-Timeout, and the daemon's draining */
 	bool wants_events;   /* Accept: text/event-stream */
 	bool local;	     /* over the UNIX socket or from loopback */
+	bool login;	     /* the actor showed a cookie (daemon/login.h) */
 	void *connection;    /* struct MHD_Connection */
 };
 
@@ -44,6 +45,10 @@ struct torpor_error *http_query_number(const struct http_request *req, const cha
 /* Readable once the client has closed its end, or handlers are to come to an end: in place of
  * call.cancel_fd, for what is done only while somebody waits for it. Valid as long as REQ. */
 struct torpor_error *http_gone_fd(struct http_request *req, int *fd_out) TP_MUST_USE;
+
+/* Whether the actor is still who it was: for what goes on for long. DENIED with the reason
+ * "login-over" or another. Any thread, as long as REQ. */
+struct torpor_error *http_still_identified(struct http_request *req) TP_MUST_USE;
 
 /* --- problems --- */
 
@@ -69,18 +74,50 @@ typedef void http_producer(void *data, struct http_stream *stream);
 
 /* --- replies --- */
 
+#define HTTP_REPLY_HEADERS 12
+
 struct http_reply {
-	int status;   /* 200 unless set */
-	json_t *body; /* taken; NULL: none (then 204 unless set), or one of the next two */
-	char *text;   /* taken; with CONTENT_TYPE */
+	int status;	   /* 200 unless set */
+	json_t *body;	   /* taken; NULL: none (then 204 unless set), or one of the next three */
+	char *text;	   /* taken; with CONTENT_TYPE */
+	const void *bytes; /* LEN of them, of static storage; with CONTENT_TYPE */
+	size_t len;
 	const char *content_type;
+	const char *cache_control; /* NULL: no-store */
 	bool replayed;
+	/* More headers; the values are taken, and NULL leaves one out. */
+	struct {
+		const char *name;
+		char *value;
+	} headers[HTTP_REPLY_HEADERS];
+	size_t n_headers;
 	/* A stream instead: PRODUCE gets DATA; FREE_DATA (may be NULL) is called behind it, always.
 	 */
 	http_producer *produce;
 	void *data;
 	void (*free_data)(void *data);
 };
+
+/* VALUE is taken. */
+static inline void http_reply_header(struct http_reply *reply, const char *name, char *value)
+{
+	assert(reply->n_headers < HTTP_REPLY_HEADERS);
+	reply->headers[reply->n_headers].name = name;
+	reply->headers[reply->n_headers++].value = value;
+}
+
+/* --- signing in: http_login.c --- */
+
+/*
+ * TOKEN or CODE, one of them NULL, becomes a login: REQ's actor is whose it is, and REPLY has the
+ * cookie. DENIED with the reason "token-wrong", "token-expired", "code-wrong" or "cross-site".
+ */
+struct torpor_error *http_sign_in(struct http_request *req, const char *token, const char *code,
+	struct http_reply *reply) TP_MUST_USE;
+/* Ends the login that REQ showed, if any, and has the browser forget it. */
+struct torpor_error *http_sign_out(struct http_request *req, struct http_reply *reply) TP_MUST_USE;
+/* {"code", "expires_s", "url"} for REQ's actor. */
+struct torpor_error *http_login_link(struct http_request *req, json_t **view_out) TP_MUST_USE;
 
 typedef struct torpor_error *http_handler(struct http_request *req, struct http_reply *reply);
 

@@ -9,6 +9,7 @@
 #include "daemon/tls.h"
 
 struct http;
+struct tp_logins;
 
 #define HTTP_LISTENERS_MAX 2
 
@@ -16,6 +17,7 @@ struct http_options {
 	struct tp_daemon *daemon; /* for handlers */
 	struct tp_service *service;
 	struct tp_auth *auth;
+	struct tp_logins *logins;
 	const struct http_route *routes; /* ended by a NULL method */
 	struct tp_http_config bounds;
 	struct tp_tls *tls; /* for the listeners that want it; or NULL */

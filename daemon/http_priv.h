@@ -7,6 +7,7 @@
  *   http_request.c  exchanges: one request and its reply, on the connection's thread
  *   http_reply.c    from what a handler says to libmicrohttpd's response
  *   http_stream.c   server-sent events: a producer's thread, a queue, the connection's thread
+ *   http_login.c    who asks; browsers that sign in and out, and whose page it is that asks
  *
  * Time: libmicrohttpd's own timeout starts anew with every byte, and ends connections whose handler
  * was slow. So it is off, and each connection has a deadline here, which one thread watches: one
@@ -20,6 +21,7 @@
 
 #include "base/buf.h"
 #include "daemon/http_engine.h"
+#include "daemon/login.h"
 #include "daemon/route.h"
 
 #define REQUEST_ID_LEN	 12
@@ -31,6 +33,7 @@ struct http_conn {
 	int fd;
 	bool is_unix;
 	bool local; /* the UNIX socket, or loopback */
+	bool tls;
 
 	/* By the server's lock. */
 	struct http_conn *next;
@@ -85,6 +88,11 @@ struct http_exchange {
 	struct torpor_error *refusal;
 	int refusal_status; /* 0: as the error says */
 
+	/* Who asks: what was shown, and the login that it was in. */
+	char *credential;		    /* NULL: nothing, or nothing good */
+	char login_id[TP_LOGIN_ID_LEN + 1]; /* "": none */
+	uint64_t login_until_ns;	    /* CLOCK_REALTIME */
+
 	bool repeating; /* to be ended with tp_service_repeat_end */
 	struct http_stream *stream;
 	int gone_fd; /* -1: nobody asked */
@@ -101,6 +109,14 @@ void http_on_completed(
 /* http_reply.c: REPLY, or the problem that ERR (taken) is; STATUS 0: as the error says. */
 enum MHD_Result http_reply_send(struct http_exchange *ex, struct http_reply *reply);
 enum MHD_Result http_reply_problem(struct http_exchange *ex, struct torpor_error *err, int status);
+
+/* http_login.c: fills in EX's actor and what else is known of who asks. DENIED: unknown. */
+struct torpor_error *http_identify(struct http_exchange *ex) TP_MUST_USE;
+/*
+ * DENIED "cross-site" unless what EX asks comes from a page that this torpord served: it has the
+ * header that only such a page can set, and the browser says the same.
+ */
+struct torpor_error *http_check_same_site(const struct http_exchange *ex) TP_MUST_USE;
 
 /* http_stream.c */
 

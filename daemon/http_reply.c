@@ -52,7 +52,7 @@ static enum MHD_Result send_response(
 	bool draining = ex->http->draining;
 	pthread_mutex_unlock(&ex->http->lock);
 	put_request_id(ex, response);
-	put_header(response, "Cache-Control", "no-store");
+	put_header(response, "X-Content-Type-Options", "nosniff");
 	if (draining)
 		put_header(response, "Connection", "close");
 	snprintf(name, sizeof(name), "%s %s", route ? route->method : "any",
@@ -67,20 +67,39 @@ static enum MHD_Result send_response(
 	return result;
 }
 
-/* TEXT is taken; NULL: no body. */
-static struct MHD_Response *response_of(struct http_exchange *ex, char *text, const char *type)
+/* BODY (LEN bytes, OWNED: from malloc, and taken), or NULL for none. */
+static struct MHD_Response *response_over(
+	struct http_exchange *ex, const void *body, size_t len, bool owned, const char *type)
 {
-	size_t len = text ? strlen(text) : 0;
 	struct MHD_Response *response = MHD_create_response_from_buffer(
-		len, text, text ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
+		len, (void *)body, owned ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
 
 	if (!response)
 		abort(); /* out of memory, as for all small allocations */
-	if (text)
+	if (body)
 		put_header(response, "Content-Type", type);
 	http_conn_until(
 		ex->conn, ex->bounds.request_timeout_ns + len / SLOWEST * TP_NSEC_PER_SEC, false);
 	return response;
+}
+
+/* TEXT is taken; NULL: no body. */
+static struct MHD_Response *response_of(struct http_exchange *ex, char *text, const char *type)
+{
+	return response_over(ex, text, text ? strlen(text) : 0, text != NULL, type);
+}
+
+/* What a handler adds, and what holds where it says nothing else. */
+static void put_handlers_headers(struct MHD_Response *response, struct http_reply *reply)
+{
+	put_header(response, "Cache-Control",
+		reply->cache_control ? reply->cache_control : "no-store");
+	for (size_t i = 0; i < reply->n_headers; i++) {
+		if (reply->headers[i].value)
+			put_header(response, reply->headers[i].name, reply->headers[i].value);
+		free(reply->headers[i].value);
+	}
+	reply->n_headers = 0;
 }
 
 static char *dump(json_t *taken)
@@ -102,6 +121,7 @@ enum MHD_Result http_reply_problem(struct http_exchange *ex, struct torpor_error
 			torpor_error_message(err));
 	struct MHD_Response *response =
 		response_of(ex, dump(http_problem_json(err, status)), "application/problem+json");
+	put_header(response, "Cache-Control", "no-store");
 	if (status == 401)
 		put_header(response, "WWW-Authenticate", "Bearer");
 	if (status == 405)
@@ -119,6 +139,7 @@ static enum MHD_Result send_stream(struct http_exchange *ex, struct http_reply *
 	if (!response)
 		abort();
 	put_header(response, "Content-Type", "text/event-stream");
+	put_handlers_headers(response, reply);
 	http_conn_until(ex->conn, ex->bounds.request_timeout_ns, false);
 	return send_response(ex, reply->status ? reply->status : 200, response);
 }
@@ -143,8 +164,13 @@ enum MHD_Result http_reply_send(struct http_exchange *ex, struct http_reply *rep
 					"the answer can't be written as JSON"),
 				0);
 	}
-	int status = reply->status ? reply->status : text ? 200 : 204;
-	struct MHD_Response *response = response_of(ex, text, type ? type : "text/plain");
+	int status = reply->status ? reply->status : text || reply->bytes ? 200 : 204;
+	if (!type)
+		type = "text/plain";
+	struct MHD_Response *response =
+		reply->bytes ? response_over(ex, reply->bytes, reply->len, false, type)
+			     : response_of(ex, text, type);
+	put_handlers_headers(response, reply);
 	if (location)
 		put_header(response, "Location", location);
 	if (reply->replayed)

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
@@ -118,6 +119,9 @@ static void exchange_free(struct http_exchange *ex)
 	http_query_deinit(&ex->query);
 	tp_buf_deinit(&ex->body);
 	tp_close(ex->gone_fd);
+	if (ex->credential)
+		OPENSSL_cleanse(ex->credential, strlen(ex->credential));
+	free(ex->credential);
 	free(ex->path);
 	free(ex);
 }
@@ -183,9 +187,12 @@ static const char *const singles[] = {
 	"Authorization",
 	"Content-Length",
 	"Content-Type",
+	"Cookie",
 	"Host",
 	"Idempotency-Key",
 	"Last-Event-ID",
+	"Origin",
+	"Sec-Fetch-Site",
 	"Torpor-Tenant",
 	"Torpor-Timeout",
 	"Transfer-Encoding",
@@ -288,6 +295,12 @@ static void check_body_header(struct http_exchange *ex)
 		refuse(ex, too_large(ex), 413);
 }
 
+/* Nothing is changed by it. */
+static bool reads(const struct http_exchange *ex)
+{
+	return strcmp(ex->req.method, "GET") == 0 || strcmp(ex->req.method, "HEAD") == 0;
+}
+
 /* The admin may act for a tenant; nobody else may even ask. */
 static struct torpor_error *choose_tenant(struct http_exchange *ex)
 {
@@ -309,9 +322,7 @@ static struct torpor_error *choose_tenant(struct http_exchange *ex)
 static void identify(struct http_exchange *ex)
 {
 	const struct http_route *route = ex->match.route;
-	struct torpor_error *err =
-		tp_auth_identify(ex->http->options.auth, http_header(&ex->req, "Authorization"),
-			ex->conn->is_unix ? ex->conn->fd : -1, &ex->req.actor);
+	struct torpor_error *err = http_identify(ex);
 
 	if (err && (route->flags & HTTP_OPEN)) {
 		torpor_error_free(err);
@@ -322,6 +333,9 @@ static void identify(struct http_exchange *ex)
 		refuse(ex, err, unknown ? 401 : 0);
 		return;
 	}
+	/* A browser shows its cookie whoever's page makes it ask. */
+	if (ex->login_id[0] && !reads(ex))
+		refuse(ex, http_check_same_site(ex), 0);
 	refuse(ex, choose_tenant(ex), 0);
 }
 
@@ -369,7 +383,8 @@ static struct torpor_error *read_key(struct http_exchange *ex)
 /* Counts it, whether or not it will be any good. */
 static struct torpor_error *check_rate(struct http_exchange *ex)
 {
-	if (!(ex->match.route->flags & HTTP_MUTATING))
+	/* Nobody's, of those that need no identity, are nobody's to count. */
+	if (!(ex->match.route->flags & HTTP_MUTATING) || !ex->req.actor.tenant[0])
 		return NULL;
 	return tp_service_rate(ex->http->options.service, &ex->req.actor);
 }
@@ -510,6 +525,8 @@ static void reply_deinit(struct http_reply *reply)
 {
 	json_decref(reply->body);
 	free(reply->text);
+	for (size_t i = 0; i < reply->n_headers; i++)
+		free(reply->headers[i].value);
 	if (reply->data && reply->free_data)
 		reply->free_data(reply->data);
 }

@@ -261,7 +261,7 @@ static struct torpor_error *check_times(const json_t *claims, uint64_t now_s)
 	if (!json_is_number(exp))
 		return denied("it has no exp");
 	if (now >= json_number_value(exp) + LEEWAY_S)
-		return denied("it has expired");
+		return tp_error_refusal(denied("it has expired"), "token-expired", 0);
 	if (nbf && !json_is_number(nbf))
 		return denied("its nbf is no time");
 	if (nbf && now < json_number_value(nbf) - LEEWAY_S)
@@ -302,6 +302,14 @@ static struct torpor_error *read_perms(const json_t *claims, uint32_t *perms_out
 	return NULL;
 }
 
+/* CLOCK_REALTIME; as check_times has it. */
+static uint64_t end_of(const json_t *claims)
+{
+	double end = json_number_value(json_object_get(claims, "exp")) + LEEWAY_S;
+
+	return (uint64_t)TP_MIN(end, (double)(INT64_MAX / INT64_C(1000000000))) * TP_NSEC_PER_SEC;
+}
+
 /* SUB may be anything; the audit log is read by people. */
 static void put_how(struct tp_actor *actor, const char *sub)
 {
@@ -338,6 +346,7 @@ static struct torpor_error *read_claims(const struct tp_jwt_keys *keys, const js
 	if (session)
 		strcpy(actor.session, session);
 	put_how(&actor, sub);
+	actor.expires_ns = end_of(claims);
 	*actor_out = actor;
 	return NULL;
 }

@@ -39,10 +39,19 @@ static bool is_of_caller(const char *reason)
 				 strncmp(reason, "session-", 8) == 0);
 }
 
+/* Not what the caller may is in doubt, but who it is. */
+static bool is_of_identity(const char *reason)
+{
+	return reason && (strcmp(reason, "login-over") == 0 || strcmp(reason, "code-wrong") == 0 ||
+				 strncmp(reason, "token-", 6) == 0);
+}
+
 int http_problem_status(const struct torpor_error *err)
 {
 	enum torpor_errc code = torpor_error_code(err);
 
+	if (code == TORPOR_E_DENIED && is_of_identity(torpor_error_reason(err)))
+		return 401;
 	if (code == TORPOR_E_LIMIT && is_of_caller(torpor_error_reason(err)))
 		return 429;
 	return table[code].status;

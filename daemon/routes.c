@@ -44,11 +44,19 @@ const struct http_route http_routes[] = {
 	{"GET", "/v1/audit", api_audit, 0},
 	{"GET", "/v1/self", api_self, 0},
 
+	{"POST", "/v1/login", api_login, HTTP_OPEN | HTTP_MUTATING | HTTP_NO_REPEAT},
+	{"POST", "/v1/logout", api_logout, HTTP_OPEN | HTTP_MUTATING | HTTP_NO_REPEAT},
+	{"POST", "/v1/login-links", api_login_link, HTTP_MUTATING | HTTP_NO_REPEAT},
+
 	{"GET", "/v1/events", api_events, HTTP_LONG},
 
 	{"GET", "/healthz", api_healthz, HTTP_OPEN},
 	{"GET", "/readyz", api_readyz, HTTP_OPEN},
 	{"GET", "/metrics", api_metrics, HTTP_OPEN},
 	{"GET", "/openapi.json", api_openapi, HTTP_OPEN},
+
+	{"GET", "/", api_index, HTTP_OPEN},
+	{"GET", "/favicon.svg", api_favicon, HTTP_OPEN},
+	{"GET", "/assets/{name}", api_asset, HTTP_OPEN},
 	{0},
 };

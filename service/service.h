@@ -112,6 +112,7 @@ struct tp_actor {
 	bool self;		     /* torpord itself: what it does isn't use of a session */
 	uint32_t perms;		     /* enum tp_perm */
 	char session[TP_ID_LEN + 1]; /* the only one it may touch; "": any */
+	uint64_t expires_ns; /* CLOCK_REALTIME: what it shows is good until then; 0: for ever */
 	/* A request that may be repeated; "": not. */
 	char key[129];
 	uint8_t print[TP_HASH_LEN];
@@ -264,11 +265,26 @@ struct torpor_error *tp_service_self(
 struct torpor_error *tp_service_audit(struct tp_service *service, const struct tp_actor *actor,
 	const char *session, uint64_t before, size_t limit, json_t **view_out) TP_MUST_USE;
 
-/* Who a token or a user id stands for: fills in all but the key. DENIED says no more than that. */
+/*
+ * Who a token or a user id stands for: fills in all but the key. DENIED says no more than that, but
+ * for a token whose time is over: that has the reason "token-expired".
+ */
 struct torpor_error *tp_service_actor_of_token(
 	struct tp_service *service, const char *token, struct tp_actor *actor_out) TP_MUST_USE;
 struct torpor_error *tp_service_actor_of_uid(
 	struct tp_service *service, int64_t uid, struct tp_actor *actor_out) TP_MUST_USE;
+/*
+ * Somebody signed in, or out, as ACTOR: the audit log has it. A login that was ended is remembered
+ * for TP_LOGIN_MEMORY_NS: none may last for longer.
+ */
+#define TP_LOGIN_MEMORY_NS (UINT64_C(86400) * TP_NSEC_PER_SEC)
+struct torpor_error *tp_service_login(
+	struct tp_service *service, const struct tp_actor *actor) TP_MUST_USE;
+struct torpor_error *tp_service_logout(
+	struct tp_service *service, const struct tp_actor *actor, const char *login) TP_MUST_USE;
+/* DENIED once ACTOR has ended LOGIN. */
+struct torpor_error *tp_service_check_login(
+	struct tp_service *service, const struct tp_actor *actor, const char *login) TP_MUST_USE;
 /* Whether there is such a tenant (for JWTs, and the admin's header). NOT_FOUND. */
 struct torpor_error *tp_service_check_tenant(
 	struct tp_service *service, const char *name) TP_MUST_USE;

@@ -69,7 +69,9 @@ static struct torpor_error *denied(void)
 
 static void fill_actor(const struct tp_token_row *row, struct tp_actor *actor_out)
 {
-	struct tp_actor actor = {.perms = TP_PERM_ALL, .admin = !row->tenant};
+	struct tp_actor actor = {.perms = TP_PERM_ALL,
+		.admin = !row->tenant,
+		.expires_ns = row->expires_ns};
 
 	snprintf(actor.tenant, sizeof(actor.tenant), "%s",
 		row->tenant ? row->tenant : TP_DEFAULT_TENANT);
@@ -97,7 +99,10 @@ struct torpor_error *tp_service_actor_of_token(
 	if (known && same && !expired)
 		fill_actor(&row, actor_out);
 	tp_token_row_deinit(&row);
-	return known && same && !expired ? NULL : denied();
+	if (!known || !same)
+		return denied();
+	/* Who knows the secret may know that. */
+	return expired ? tp_error_refusal(denied(), "token-expired", 0) : NULL;
 }
 
 /* --- the admin's --- */

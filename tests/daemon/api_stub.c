@@ -528,6 +528,43 @@ bool http_stream_send(struct http_stream *stream, uint64_t id, const char *type,
 	return stub.patience == 0 || json_array_size(stub.sent) < stub.patience;
 }
 
+struct torpor_error *http_still_identified(struct http_request *req)
+{
+	(void)req;
+	if (!stub.over)
+		return NULL;
+	return tp_error_refusal(
+		tp_error(TORPOR_E_DENIED, "identify", NULL, "as told"), "login-over", 0);
+}
+
+struct torpor_error *http_sign_in(
+	struct http_request *req, const char *token, const char *code, struct http_reply *reply)
+{
+	json_t *entry = called("sign_in", NULL);
+
+	(void)reply;
+	note(entry, "token", token);
+	note(entry, "code", code);
+	TP_TRY(outcome());
+	req->login = true;
+	return NULL;
+}
+
+struct torpor_error *http_sign_out(struct http_request *req, struct http_reply *reply)
+{
+	(void)req;
+	(void)reply;
+	called("sign_out", NULL);
+	return outcome();
+}
+
+struct torpor_error *http_login_link(struct http_request *req, json_t **view_out)
+{
+	(void)req;
+	called("login_link", NULL);
+	return answer(view_out);
+}
+
 struct torpor_error *http_gone_fd(struct http_request *req, int *fd_out)
 {
 	(void)req;
@@ -566,6 +603,8 @@ static void end_reply(struct http_reply *reply)
 {
 	json_decref(reply->body);
 	free(reply->text);
+	for (size_t i = 0; i < reply->n_headers; i++)
+		free(reply->headers[i].value);
 	if (reply->free_data)
 		reply->free_data(reply->data);
 	*reply = (struct http_reply){0};

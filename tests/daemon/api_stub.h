@@ -38,6 +38,8 @@ struct stub {
 	/* Streams. */
 	json_t *sent;	 /* an array of {"id"?, "type", "data"} */
 	size_t patience; /* so many events are read; 0: all */
+
+	bool over; /* whoever reads a stream isn't known any more */
 };
 
 extern struct stub stub;

@@ -16,6 +16,7 @@
 #include "base/fd.h"
 #include "base/mem.h"
 #include "daemon/listen.h"
+#include "daemon/login.h"
 #include "stub_routes.h"
 #include "stub_service.h"
 
@@ -67,7 +68,8 @@ void test_server_start(
 		.bounds = {.max_connections = 64,
 			.max_body = 64 * TP_KIB,
 			.request_timeout_ns = 10 * TP_NSEC_PER_SEC,
-			.streams_per_tenant = 4},
+			.streams_per_tenant = 4,
+			.login_time_ns = 3600 * TP_NSEC_PER_SEC},
 	};
 
 	*server = (struct test_server){.dir = "/tmp/torpord-test.XXXXXX"};
@@ -81,6 +83,7 @@ void test_server_start(
 	if (configure)
 		configure(&options.bounds);
 	must(tp_auth_new(&auth_config, options.service, &server->auth));
+	must(tp_logins_new(NULL, &server->logins));
 	if (with_tls) {
 		TP_FREE char *cert = tp_asprintf("%s/cert.pem", server->dir);
 		TP_FREE char *key = tp_asprintf("%s/key.pem", server->dir);
@@ -88,6 +91,7 @@ void test_server_start(
 		must(tp_tls_new(cert, key, &server->tls));
 	}
 	options.auth = server->auth;
+	options.logins = server->logins;
 	options.tls = server->tls;
 	listen_both(server, &options, with_tls);
 	must(http_start(&options, &server->http));
@@ -97,6 +101,7 @@ void test_server_stop(struct test_server *server)
 {
 	http_stop(server->http);
 	tp_tls_free(server->tls);
+	tp_logins_free(server->logins);
 	tp_auth_free(server->auth);
 	TP_FREE char *command = tp_asprintf("rm -rf %s", server->dir);
 	if (system(command) != 0)

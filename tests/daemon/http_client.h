@@ -10,6 +10,7 @@ struct test_server {
 	char socket[96];
 	int port;
 	struct tp_auth *auth;
+	struct tp_logins *logins;
 	struct tp_tls *tls;
 	struct http *http;
 };

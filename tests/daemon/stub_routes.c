@@ -17,10 +17,10 @@ static struct torpor_error *show(struct http_request *req, struct http_reply *re
 {
 	const char *q = http_query(req, "q");
 
-	reply->body = json_pack("{s:s?, s:s?, s:s?, s:s, s:b, s:s, s:b, s:b, s:O?}", "a",
+	reply->body = json_pack("{s:s?, s:s?, s:s?, s:s, s:b, s:s, s:b, s:b, s:O?, s:b}", "a",
 		req->params[0], "b", req->params[1], "q", q, "tenant", req->actor.tenant, "admin",
 		req->actor.admin, "how", req->actor.how, "local", req->local, "events",
-		req->wants_events, "body", req->body);
+		req->wants_events, "body", req->body, "login", req->login);
 	return NULL;
 }
 
@@ -135,7 +135,45 @@ static struct torpor_error *events(struct http_request *req, struct http_reply *
 	return NULL;
 }
 
+/* As the real one, with a body that says who it is. */
+static struct torpor_error *sign_in(struct http_request *req, struct http_reply *reply)
+{
+	const char *token = json_string_value(json_object_get(req->body, "token"));
+	const char *code = json_string_value(json_object_get(req->body, "code"));
+
+	TP_TRY(http_sign_in(req, token, code, reply));
+	return show(req, reply);
+}
+
+static struct torpor_error *sign_out(struct http_request *req, struct http_reply *reply)
+{
+	return http_sign_out(req, reply);
+}
+
+static struct torpor_error *link_of(struct http_request *req, struct http_reply *reply)
+{
+	reply->status = 201;
+	return http_login_link(req, &reply->body);
+}
+
+static struct torpor_error *file(struct http_request *req, struct http_reply *reply)
+{
+	static const char bytes[] = "a file\0with a NUL";
+
+	(void)req;
+	reply->bytes = bytes;
+	reply->len = sizeof(bytes) - 1;
+	reply->content_type = "text/html";
+	reply->cache_control = "no-cache";
+	http_reply_header(reply, "ETag", tp_strdup("W/\"1\""));
+	return NULL;
+}
+
 const struct http_route http_routes[] = {
+	{"POST", "/login", sign_in, HTTP_OPEN | HTTP_MUTATING | HTTP_NO_REPEAT},
+	{"POST", "/logout", sign_out, HTTP_OPEN | HTTP_MUTATING | HTTP_NO_REPEAT},
+	{"POST", "/login-links", link_of, HTTP_MUTATING | HTTP_NO_REPEAT},
+	{"GET", "/file", file, HTTP_OPEN},
 	{"GET", "/show/{a}/{b}", show, 0},
 	{"GET", "/show/{a}", show, 0},
 	{"POST", "/show", make, HTTP_MUTATING, "name"},

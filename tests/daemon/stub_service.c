@@ -74,12 +74,16 @@ struct torpor_error *tp_service_actor_of_token(
 	struct tp_service *service, const char *token, struct tp_actor *actor_out)
 {
 	(void)service;
-	if (strcmp(token, STUB_TOKEN) == 0)
+	if (strcmp(token, STUB_OLD_TOKEN) == 0)
+		return tp_error_refusal(
+			tp_error(TORPOR_E_DENIED, "identify", NULL, "over"), "token-expired", 0);
+	if (strcmp(token, STUB_TOKEN) == 0 && !stub.revoked)
 		fill(actor_out, STUB_TENANT, false, "token 1");
 	else if (strcmp(token, STUB_ADMIN_TOKEN) == 0)
 		fill(actor_out, TP_DEFAULT_TENANT, true, "token 0");
 	else
 		return tp_error(TORPOR_E_DENIED, "identify", NULL, "no such token");
+	actor_out->expires_ns = stub.token_until_ns;
 	return NULL;
 }
 
@@ -91,6 +95,35 @@ struct torpor_error *tp_service_actor_of_uid(
 		return tp_error(TORPOR_E_DENIED, "identify", NULL, "no such uid");
 	fill(actor_out, STUB_TENANT, false, "peer 4242");
 	return NULL;
+}
+
+struct torpor_error *tp_service_login(struct tp_service *service, const struct tp_actor *actor)
+{
+	(void)service;
+	(void)actor;
+	stub.logins++;
+	return NULL;
+}
+
+struct torpor_error *tp_service_logout(
+	struct tp_service *service, const struct tp_actor *actor, const char *login)
+{
+	(void)service;
+	stub.logins--;
+	snprintf(stub.ended, sizeof(stub.ended), "%s/%.20s", actor->tenant, login);
+	return NULL;
+}
+
+struct torpor_error *tp_service_check_login(
+	struct tp_service *service, const struct tp_actor *actor, const char *login)
+{
+	char name[96];
+
+	(void)service;
+	snprintf(name, sizeof(name), "%s/%.20s", actor->tenant, login);
+	if (strcmp(name, stub.ended) != 0)
+		return NULL;
+	return tp_error(TORPOR_E_DENIED, "open", "a login", "it was ended");
 }
 
 struct torpor_error *tp_service_check_tenant(struct tp_service *service, const char *name)

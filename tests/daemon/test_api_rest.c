@@ -275,7 +275,8 @@ Test(events, begin_where_they_are_told)
 	stub_reset();
 	must(listen(NULL, NULL));
 	must_ask("{\"fn\": \"next_event\", \"after\": 41}");
-	cr_assert_eq(stub.call.deadline_ns, TP_NO_DEADLINE);
+	/* It looks around now and then. */
+	cr_assert_leq(stub.call.deadline_ns, tp_now_ns() + 5 * TP_NSEC_PER_SEC);
 	cr_assert_eq(stub.call.cancel_fd, http_stream_gone_fd(NULL));
 	cr_assert_str_eq(stub.actor.tenant, "alice");
 	cr_assert_eq(json_array_size(stub.sent), 0, "the end of a stream is no error");
@@ -320,6 +321,29 @@ Test(events, end_with_their_reader)
 	cr_assert_eq(json_array_size(stub.sent), 2);
 	cr_assert_eq(json_array_size(stub.calls), 2);
 	json_decref(data);
+}
+
+/* Of who loses the right to read: with the next event, which isn't sent, or without one. */
+Test(events, end_with_their_reader_s_login)
+{
+	json_t *data = json_object();
+	const struct tp_event events[] = {{8, "a", data}};
+
+	stub_reset();
+	stub.events = events;
+	stub.n_events = 1;
+	stub.over = true;
+	must(listen(NULL, NULL));
+	must_be(stub.sent, "[{\"type\": \"error\", \"data\": {\"code\": \"denied\", "
+			   "\"detail\": \"identify: as told\"}}]");
+	json_decref(data);
+
+	stub_reset();
+	stub.code = TORPOR_E_TIMEOUT;
+	stub.over = true;
+	must(listen(NULL, NULL));
+	cr_assert_eq(json_array_size(stub.calls), 1);
+	cr_assert_eq(json_array_size(stub.sent), 1);
 }
 
 Test(events, of_one_session)
