@@ -72,6 +72,7 @@ int cli_pool(struct cli *cli, int argc, char **argv);
 int cli_tenant(struct cli *cli, int argc, char **argv);
 int cli_token(struct cli *cli, int argc, char **argv);
 int cli_audit(struct cli *cli, int argc, char **argv);
+int cli_dashboard(struct cli *cli, int argc, char **argv);
 
 /*
  * Runs the one of COMMANDS (ended by a NULL name) that argv[0] names; says what there is if it is

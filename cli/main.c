@@ -24,6 +24,7 @@ static const struct cli_command commands[] = {
 	{"top", "a live view of sessions and pool", cli_top},
 	{"events", "print what happens", cli_events},
 	{"pool", "what waits for sessions to come", cli_pool},
+	{"dashboard", "print a link that signs a browser in", cli_dashboard},
 	{"tenant", "list, show, make, change, remove tenants", cli_tenant},
 	{"token", "list, make, remove tenants' tokens", cli_token},
 	{"audit", "what was done, and by whom", cli_audit},

@@ -77,10 +77,8 @@ static void serve(const struct http_request *req, const struct dashboard_file *f
 	http_reply_header(reply, "Referrer-Policy", tp_strdup("no-referrer"));
 	http_reply_header(reply, "Cross-Origin-Opener-Policy", tp_strdup("same-origin"));
 	http_reply_header(reply, "Cross-Origin-Resource-Policy", tp_strdup("same-origin"));
-	if (is_known(req, file->etag)) {
-		reply->status = 304;
-		return;
-	}
+	/* Whoever has it already gets its head; libmicrohttpd leaves the body away. */
+	reply->status = is_known(req, file->etag) ? 304 : 200;
 	if (gzip)
 		http_reply_header(reply, "Content-Encoding", tp_strdup("gzip"));
 	reply->bytes = gzip ? file->gzip : file->plain;

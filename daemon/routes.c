@@ -46,7 +46,7 @@ const struct http_route http_routes[] = {
 
 	{"POST", "/v1/login", api_login, HTTP_OPEN | HTTP_MUTATING | HTTP_NO_REPEAT},
 	{"POST", "/v1/logout", api_logout, HTTP_OPEN | HTTP_MUTATING | HTTP_NO_REPEAT},
-	{"POST", "/v1/login-links", api_login_link, HTTP_MUTATING | HTTP_NO_REPEAT},
+	{"POST", "/v1/login-links", api_login_link, HTTP_MUTATING},
 
 	{"GET", "/v1/events", api_events, HTTP_LONG},
 

@@ -58,6 +58,32 @@ problem() { # STATUS CODE DETAIL [MORE]
   echo '<b {"type":"urn:torpor:problem:'"$2"'","status":'"$1"',"detail":"'"$3"'"'"${4:-}"'}'
 }
 
+# --- dashboard ---
+
+run 0 dashboard <<END
+> POST /v1/login-links
+>b {}
+< 201 application/json
+<b {"code":"c0de","expires_s":60,"url":"http://127.0.0.1:8470/#code=c0de"}
+END
+out "http://127.0.0.1:8470/#code=c0de"
+has err "once, within 60 s"
+
+run 1 dashboard <<END
+> POST /v1/login-links
+< 201 application/json
+<b {"code":"c0de","expires_s":60,"url":null}
+END
+out ""
+has err "listen = 127.0.0.1:8470"
+
+run 0 dashboard --json <<END
+> POST /v1/login-links
+< 201 application/json
+<b {"code":"c0de","expires_s":60,"url":null}
+END
+out '{"code":"c0de","expires_s":60,"url":null}'
+
 # --- acquire, fork ---
 
 created=$(session $id demo running ',"timing":{"source":"warm","total_ms":3.1}')

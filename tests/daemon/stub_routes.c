@@ -160,7 +160,7 @@ static struct torpor_error *file(struct http_request *req, struct http_reply *re
 {
 	static const char bytes[] = "a file\0with a NUL";
 
-	(void)req;
+	reply->status = http_header(req, "If-None-Match") ? 304 : 200;
 	reply->bytes = bytes;
 	reply->len = sizeof(bytes) - 1;
 	reply->content_type = "text/html";
@@ -172,7 +172,7 @@ static struct torpor_error *file(struct http_request *req, struct http_reply *re
 const struct http_route http_routes[] = {
 	{"POST", "/login", sign_in, HTTP_OPEN | HTTP_MUTATING | HTTP_NO_REPEAT},
 	{"POST", "/logout", sign_out, HTTP_OPEN | HTTP_MUTATING | HTTP_NO_REPEAT},
-	{"POST", "/login-links", link_of, HTTP_MUTATING | HTTP_NO_REPEAT},
+	{"POST", "/login-links", link_of, HTTP_MUTATING},
 	{"GET", "/file", file, HTTP_OPEN},
 	{"GET", "/show/{a}/{b}", show, 0},
 	{"GET", "/show/{a}", show, 0},

@@ -359,6 +359,14 @@ Test(login, files_have_their_own_headers)
 	cr_assert_str_eq(etag, "W/\"1\"");
 	cr_assert_str_eq(sniff, "nosniff");
 	client_reply_deinit(&reply);
+
+	/* Of one that is known: the same without the body. */
+	reply = ask("GET", "/file", "If-None-Match: *\r\n", NULL);
+	TP_FREE char *len = client_header(reply.head, "Content-Length");
+	cr_assert_eq(reply.status, 304);
+	cr_assert_eq(reply.body_len, 0);
+	cr_assert(!len || strcmp(len, "17") == 0, "%s", len);
+	client_reply_deinit(&reply);
 }
 
 /* --- the mechanism --- */
