@@ -46,6 +46,7 @@
 #define API_APPEND_MAX 2047 /* COMMAND_LINE_SIZE of x86 */
 #define API_TEXT_MAX   256
 #define API_CPU_MAX    127
+#define API_USAGE_MAX  60   /* seconds between two of an event stream */
 #define API_TOKEN_MAX  8192 /* a JWT of a talkative issuer */
 #define API_CODE_MAX   64
 #define API_UID_MAX    4294967294 /* the last is nobody's: (uid_t)-1 */
@@ -89,6 +90,7 @@ http_handler api_tenants, api_tenant, api_new_tenant, api_change_tenant, api_rem
 http_handler api_tokens, api_new_token, api_remove_token;
 http_handler api_audit, api_self;
 http_handler api_events;
+http_handler api_history, api_lineage, api_host_history, api_pool_history;
 http_handler api_login, api_logout, api_login_link;
 http_handler api_index, api_favicon, api_asset;
 http_handler api_healthz, api_readyz, api_metrics, api_openapi;

@@ -18,6 +18,8 @@ struct event_job {
 	struct tp_actor actor;
 	char session[TP_ID_LEN + 1]; /* "": all */
 	uint64_t after;
+	uint64_t usage_ns;	/* between two events "usage"; 0: none */
+	uint64_t next_usage_ns; /* CLOCK_MONOTONIC */
 };
 
 /* DIGITS, up to INT64_MAX, and nothing else. */
@@ -86,12 +88,27 @@ static struct torpor_error *gone(void)
 	return tp_error(TORPOR_E_CANCELLED, "send", "events", "the reader is gone");
 }
 
+/* What sessions use, if it is time for that; it has no id, as nobody can go on behind it. */
+static struct torpor_error *send_usage(struct event_job *job, struct http_stream *stream)
+{
+	json_t *view;
+
+	if (!job->usage_ns || tp_now_ns() < job->next_usage_ns)
+		return NULL;
+	job->next_usage_ns = tp_now_ns() + job->usage_ns;
+	TP_TRY(tp_service_usage(job->service, &job->actor, &view));
+	return http_stream_send(stream, 0, "usage", view) ? NULL : gone();
+}
+
 /* The next event, if there is one before it is time to look around. */
 static struct torpor_error *send_next(struct event_job *job, struct http_stream *stream)
 {
 	struct tp_call call = tp_call_within(QUIET_NS);
 	struct tp_event event;
 
+	TP_TRY(send_usage(job, stream));
+	if (job->usage_ns)
+		call.deadline_ns = TP_MIN(call.deadline_ns, job->next_usage_ns);
 	call.cancel_fd = http_stream_gone_fd(stream);
 	struct torpor_error *err = tp_service_next_event(job->service, &job->actor,
 		job->session[0] ? job->session : NULL, job->after, &call, &event);
@@ -127,7 +144,10 @@ static void stream_events(void *data, struct http_stream *stream)
 struct torpor_error *api_events(struct http_request *req, struct http_reply *reply)
 {
 	TP_FREE struct event_job *job = tp_calloc(1, sizeof(*job));
+	uint64_t usage_s;
 
+	TP_TRY(http_query_number(req, "usage", 1, API_USAGE_MAX, 0, &usage_s));
+	job->usage_ns = usage_s * TP_NSEC_PER_SEC;
 	job->req = req;
 	job->service = req->service;
 	job->actor = req->actor;

@@ -24,6 +24,9 @@
 #include "daemon/login.h"
 #include "daemon/route.h"
 
+/* How answers are written: 0.6, and not 0.59999999999999998. */
+#define HTTP_JSON (JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15))
+
 #define REQUEST_ID_LEN	 12
 #define HTTP_HEADERS_MAX (32 * TP_KIB) /* of one request: docs/API.md */
 

@@ -104,7 +104,7 @@ static void put_handlers_headers(struct MHD_Response *response, struct http_repl
 
 static char *dump(json_t *taken)
 {
-	char *text = json_dumps(taken, JSON_COMPACT | JSON_ENCODE_ANY);
+	char *text = json_dumps(taken, HTTP_JSON);
 
 	json_decref(taken);
 	return text;

@@ -54,7 +54,7 @@ struct http_stream {
 /* Event types are ours; a line end in one would end the field. */
 static void put_event(struct tp_buf *buf, uint64_t id, const char *type, const json_t *data)
 {
-	TP_FREE char *text = json_dumps(data, JSON_COMPACT | JSON_ENCODE_ANY);
+	TP_FREE char *text = json_dumps(data, HTTP_JSON);
 	TP_FREE char *head = id ? tp_asprintf("id: %" PRIu64 "\nevent: %s\ndata: ", id, type)
 				: tp_asprintf("event: %s\ndata: ", type);
 

@@ -24,6 +24,8 @@ const struct http_route http_routes[] = {
 	{"POST", SESSION "/fork", api_fork, HTTP_MUTATING},
 	{"POST", SESSION "/exec", api_exec, HTTP_MUTATING | HTTP_LONG | HTTP_NO_REPEAT},
 	{"GET", SESSION "/metrics", api_session_metrics, 0},
+	{"GET", SESSION "/history", api_history, 0},
+	{"GET", SESSION "/lineage", api_lineage, 0},
 
 	{"POST", "/v1/imports", api_import, HTTP_MUTATING | HTTP_LONG},
 
@@ -33,6 +35,8 @@ const struct http_route http_routes[] = {
 	{"DELETE", TEMPLATE, api_remove_template, HTTP_MUTATING},
 
 	{"GET", "/v1/pool", api_pool, 0},
+	{"GET", "/v1/history/host", api_host_history, 0},
+	{"GET", "/v1/history/pool", api_pool_history, 0},
 	{"GET", "/v1/tenants", api_tenants, 0},
 	{"POST", "/v1/tenants", api_new_tenant, HTTP_MUTATING, "name"},
 	{"GET", TENANT, api_tenant, 0},

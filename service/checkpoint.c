@@ -13,8 +13,6 @@
 #define CHECKPOINTS_MAX 100
 #define SUFFIX_LEN	8
 
-#define PARK_LABEL "park" /* how a park shows among the images */
-
 /* --- A session's images --- */
 
 static struct torpor_error *list_one(void *data, const struct tp_image_row *row)
@@ -174,6 +172,31 @@ static json_t *view_checkpoint(struct tp_service *service, struct tp_live *live,
 	return view;
 }
 
+/* How long it took, among what is shown of the session; of those that are gone that is forgotten.
+ * Not worth a sync of its own. */
+static void note_took(struct tp_service *service, struct tp_live *live,
+	const struct tp_images *images, const char *label, uint64_t took_ns)
+{
+	TP_ROW struct tp_session_row row = {0};
+	struct tp_change *change = tp_change_new();
+	json_t *kept = json_object();
+	const char *key;
+	json_t *value;
+
+	tp_live_copy_row(service, live, &row);
+	json_t *info = tp_row_json(row.info);
+	json_object_foreach (json_object_get(info, "checkpoints"), key, value) {
+		if (tp_images_checkpoint(images, key))
+			json_object_set(kept, key, value);
+	}
+	json_object_set_new(kept, label, tp_ms_json(took_ns));
+	json_object_set_new(info, "checkpoints", kept);
+	tp_row_set_json(&row.info, info);
+	tp_change_note_session(change, row.id, row.info);
+	tp_error_log(tp_error_in(tp_records_commit(service->records, change), "note", live->id));
+	tp_live_set_row(service, live, &row, true);
+}
+
 /* Of a session that is held. */
 static struct torpor_error *checkpoint_held(struct tp_service *service, const struct tp_op *op,
 	struct tp_live *live, const char *label, const struct tp_call *call, json_t **view_out)
@@ -208,6 +231,8 @@ static struct torpor_error *checkpoint_held(struct tp_service *service, const st
 	}
 	uint64_t took_ns = tp_now_ns() - entered_ns;
 	tp_measure(service, TP_MEASURED_CHECKPOINT, live->row.template_name, NULL, took_ns);
+	tp_note_operation(service, live, "checkpoint", took_ns, NULL, row.bytes, row.label);
+	note_took(service, live, &images, row.label, took_ns);
 	*view_out = view_checkpoint(service, live, &row, &report, took_ns);
 	return NULL;
 }
@@ -220,7 +245,7 @@ static struct torpor_error *checkpoint(struct tp_service *service, const struct 
 
 	if (label)
 		TP_TRY(tp_check_name("checkpoint", label));
-	if (label && strcmp(label, PARK_LABEL) == 0)
+	if (label && strcmp(label, TP_PARK_LABEL) == 0)
 		return tp_error(TORPOR_E_INVALID, "check", "checkpoint",
 			"\"park\" is what the last park is called");
 	TP_TRY(tp_op_get(service, op->actor, TP_PERM_OPERATE, id, &live));
@@ -250,7 +275,7 @@ static json_t *name_of(const struct tp_images *images, const char *file)
 	for (size_t i = 0; file && i < images->count; i++) {
 		const struct tp_image_row *row = &images->rows[i];
 		if (strcmp(row->name, file) == 0)
-			return json_string(row->label ? row->label : PARK_LABEL);
+			return json_string(row->label ? row->label : TP_PARK_LABEL);
 	}
 	return json_null();
 }
@@ -264,7 +289,7 @@ static json_t *view_images(const struct tp_images *images)
 		const struct tp_image_row *row = &images->rows[i];
 		json_t *image = json_object();
 		json_object_set_new(
-			image, "name", json_string(row->label ? row->label : PARK_LABEL));
+			image, "name", json_string(row->label ? row->label : TP_PARK_LABEL));
 		json_object_set_new(image, "kind", json_string(row->kind));
 		json_object_set_new(image, "bytes", json_integer((json_int_t)row->bytes));
 		json_object_set_new(image, "created", tp_time_json(row->created_ns));

@@ -111,6 +111,9 @@ static struct torpor_error *start(struct creating *creating)
 		tp_resume_timing(&creating->report, tp_now_ns() - creating->entered_ns);
 	tp_starting_done(starting, core, &creating->report, timing);
 	tp_live_end(starting->service, starting->live, TP_STATE_RUNNING);
+	tp_note_operation(starting->service, starting->live, "create",
+		tp_now_ns() - creating->entered_ns, torpor_source_name(creating->report.source), 0,
+		NULL);
 	*creating->view_out = tp_live_view(starting->service, starting->live, false);
 	json_object_set(*creating->view_out, "timing", timing);
 	return NULL;

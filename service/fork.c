@@ -72,6 +72,8 @@ static void describe(struct forking *forking, size_t i)
 	row->env = tp_strdup(from->env);
 	row->limits = tp_strdup(from->limits);
 	json_object_set(info, "vcpus", json_object_get(from_info, "vcpus"));
+	if (spec->image)
+		json_object_set_new(info, "fork_image", json_string(spec->image));
 	tp_row_set_json(&row->info, info);
 	row->forked_from = tp_strdup(from->id);
 	row->memory_bytes = from->memory_bytes;
@@ -200,6 +202,8 @@ static void finish(struct forking *forking, json_t **view_out)
 		TP_JSON json_t *own = tp_resume_timing(&forking->reports[i], took_ns);
 		tp_starting_done(&fork->starting, fork->core, &forking->reports[i], own);
 		tp_live_end(service, fork->starting.live, TP_STATE_RUNNING);
+		tp_note_operation(service, fork->starting.live, "fork", took_ns,
+			torpor_source_name(forking->reports[i].source), 0, NULL);
 		json_array_append_new(sessions, tp_live_view(service, fork->starting.live, false));
 	}
 	json_object_set_new(view, "sessions", sessions);

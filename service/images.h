@@ -20,6 +20,8 @@ static inline void tp_images_deinit_cleanup_(struct tp_images *images)
 }
 #define TP_IMAGES __attribute__((cleanup(tp_images_deinit_cleanup_)))
 
+#define TP_PARK_LABEL "park" /* how a park shows among the images */
+
 /* The checkpoint of that label, or NULL. */
 const struct tp_image_row *tp_images_checkpoint(const struct tp_images *images, const char *label);
 /* NOT_FOUND, for a label that isn't there. */

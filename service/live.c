@@ -296,6 +296,7 @@ void tp_live_put(struct tp_service *service, struct tp_live *live)
 
 void tp_live_publish(struct tp_service *service, struct tp_live *live)
 {
+	tp_note_state(service, live);
 	tp_publish(service, "session", live->tenant, live->id, tp_live_view(service, live, false));
 }
 
@@ -507,6 +508,16 @@ static int shown_pid(const struct tp_live *live)
 	return pid;
 }
 
+static bool shown_base(const struct tp_live *live)
+{
+	if (!live->core)
+		return false;
+	pthread_mutex_lock(&live->core->info_lock);
+	bool has_base = live->core->info.has_base;
+	pthread_mutex_unlock(&live->core->info_lock);
+	return has_base;
+}
+
 static void brief_of(
 	const struct tp_live *live, struct tp_live_brief *brief, struct brief_source *source)
 {
@@ -519,6 +530,7 @@ static void brief_of(
 	brief->execs = live->execs;
 	brief->lost = live->lost;
 	brief->has_image = live->row.park_uuid;
+	brief->has_base = shown_base(live);
 	source->template_name = tp_strdup(live->row.template_name);
 	source->timers = (struct tp_timers){
 		.ttl_s = live->row.id ? live->row.ttl_s : TP_UNSET,

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "service/latency.h"
 #include "service/service_priv.h"
 
 enum kind {
@@ -332,15 +333,53 @@ static const struct {
 
 static_assert(TP_ARRAY_LEN(measured) == TP_MEASURED_COUNT, "all that is measured has a family");
 
+static_assert(TP_MEASURED_CLAIM == (int)TP_LATENCY_FAILED_CLAIM &&
+		      TP_MEASURED_RESUME == (int)TP_LATENCY_FAILED_RESUME &&
+		      TP_MEASURED_PARK == (int)TP_LATENCY_FAILED_PARK,
+	"failures are counted as what is measured");
+
+/* TP_LATENCY_KINDS: it isn't among what the last hour is shown of. */
+static enum tp_latency_kind kind_of(enum tp_measured what, const char *source)
+{
+	static const enum tp_latency_kind claims[] = {
+		[TORPOR_SOURCE_SPAWN] = TP_LATENCY_SPAWN,
+		[TORPOR_SOURCE_SHELL] = TP_LATENCY_SHELL,
+		[TORPOR_SOURCE_WARM] = TP_LATENCY_WARM,
+	};
+
+	switch (what) {
+	case TP_MEASURED_CLAIM:
+		for (size_t i = 0; i < TP_ARRAY_LEN(claims); i++) {
+			if (strcmp(source, torpor_source_name((enum torpor_source)i)) == 0)
+				return claims[i];
+		}
+		return TP_LATENCY_KINDS;
+	case TP_MEASURED_RESUME:
+		return TP_LATENCY_RESUME;
+	case TP_MEASURED_PARK:
+		return TP_LATENCY_PARK;
+	case TP_MEASURED_CHECKPOINT:
+		return TP_LATENCY_CHECKPOINT;
+	default:
+		return TP_LATENCY_KINDS;
+	}
+}
+
 void tp_measure(struct tp_service *service, enum tp_measured what, const char *template_name,
 	const char *source, uint64_t took_ns)
 {
 	tp_metrics_observe(service->metrics, measured[what].family, template_name, source, took_ns);
+	enum tp_latency_kind kind = kind_of(what, source);
+	if (kind != TP_LATENCY_KINDS)
+		tp_latency_note(service->latency, kind, template_name, took_ns, tp_realtime_ns());
 }
 
 void tp_count_failure(struct tp_service *service, enum tp_measured what, const char *template_name)
 {
 	tp_metrics_count(service->metrics, TP_FAMILY_FAILURES, measured[what].name, template_name);
+	if (what <= TP_MEASURED_PARK)
+		tp_latency_fail(service->latency, (enum tp_latency_failure)what, template_name,
+			tp_realtime_ns());
 }
 
 void tp_count_kept(struct tp_service *service, const char *why)

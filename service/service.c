@@ -13,9 +13,11 @@
 #include "base/mem.h"
 #include "service/events.h"
 #include "service/keeper.h"
+#include "service/latency.h"
 #include "service/metrics.h"
 #include "service/recover.h"
 #include "service/repeats.h"
+#include "service/sampler.h"
 #include "service/templates.h"
 #include "service/tenants.h"
 
@@ -226,6 +228,8 @@ static struct torpor_error *open_parts(struct tp_service *service)
 {
 	service->metrics = tp_metrics_new();
 	service->repeats = tp_repeats_new();
+	service->history = tp_history_new(tp_realtime_ns());
+	service->latency = tp_latency_new(tp_realtime_ns());
 	TP_TRY(tp_keeper_new(service, &service->keeper));
 	TP_TRY(open_engine(service));
 	TP_TRY(lock_state(service));
@@ -237,6 +241,7 @@ static struct torpor_error *open_parts(struct tp_service *service)
 	pthread_mutex_lock(&service->lock);
 	service->recovered = true;
 	pthread_mutex_unlock(&service->lock);
+	TP_TRY(tp_sampler_start(service, &service->sampler));
 	return tp_keeper_start(service->keeper);
 }
 
@@ -406,6 +411,7 @@ static void close_sessions(struct tp_service *service)
 /* In the reverse order of opening, as far as that came. */
 static struct tp_service *free_service(struct tp_service *service)
 {
+	tp_sampler_stop(service->sampler);
 	tp_keeper_stop(service->keeper);
 	close_sessions(service);
 	tp_supply_free(service->supply);
@@ -420,6 +426,8 @@ static struct tp_service *free_service(struct tp_service *service)
 	tp_keeper_free(service->keeper);
 	tp_repeats_free(service->repeats);
 	tp_metrics_free(service->metrics);
+	tp_history_free(service->history);
+	tp_latency_free(service->latency);
 	tp_close(service->lock_fd);
 	config_deinit(&service->config);
 	pthread_cond_destroy(&service->changed);

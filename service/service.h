@@ -226,6 +226,22 @@ struct torpor_error *tp_service_exec(struct tp_service *service, const struct tp
 struct torpor_error *tp_service_session_metrics(struct tp_service *service,
 	const struct tp_actor *actor, const char *id, json_t **view_out) TP_MUST_USE;
 
+/* --- what was, and what is used now: of the last hour, or DAY --- */
+
+struct torpor_error *tp_service_history(struct tp_service *service, const struct tp_actor *actor,
+	const char *id, bool day, json_t **view_out) TP_MUST_USE;
+/* Of the host for the admin, of a tenant's own sessions for a tenant. */
+struct torpor_error *tp_service_host_history(struct tp_service *service,
+	const struct tp_actor *actor, bool day, json_t **view_out) TP_MUST_USE;
+struct torpor_error *tp_service_pool_history(struct tp_service *service,
+	const struct tp_actor *actor, bool day, json_t **view_out) TP_MUST_USE;
+/* Of the sessions that ACTOR may see: an event "usage". */
+struct torpor_error *tp_service_usage(
+	struct tp_service *service, const struct tp_actor *actor, json_t **view_out) TP_MUST_USE;
+/* Where the session is from, and what came of it. */
+struct torpor_error *tp_service_lineage(struct tp_service *service, const struct tp_actor *actor,
+	const char *id, json_t **view_out) TP_MUST_USE;
+
 /* --- templates, pool --- */
 
 struct torpor_error *tp_service_templates(

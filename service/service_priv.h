@@ -68,6 +68,9 @@ struct tp_live {
 
 struct tp_service_metrics;
 struct tp_event_ring;
+struct tp_history;
+struct tp_latency;
+struct tp_sampler;
 struct tp_keeper;
 struct tp_templates;
 struct tp_tenants;
@@ -83,6 +86,9 @@ struct tp_service {
 	struct tp_cgroup *cgroup;
 	struct tp_event_ring *events;
 	struct tp_service_metrics *metrics;
+	struct tp_history *history;
+	struct tp_latency *latency;
+	struct tp_sampler *sampler;
 	struct tp_keeper *keeper;
 	struct tp_templates *templates;
 	struct tp_tenants *tenants;
@@ -197,6 +203,7 @@ struct tp_live_brief {
 	unsigned int execs;
 	bool lost;
 	bool has_image;
+	bool has_base; /* its RAM is a clone's: what it didn't write is shared */
 };
 size_t tp_live_briefs(struct tp_service *service, struct tp_live_brief **briefs_out);
 
@@ -283,6 +290,15 @@ struct tp_timers tp_timers_of(struct tp_service *service, const struct tp_sessio
 /* DATA is taken. SESSION and TENANT may be NULL: everybody's. */
 void tp_publish(struct tp_service *service, const char *type, const char *tenant,
 	const char *session, json_t *data);
+
+/* --- note.c: for the history --- */
+
+/* LIVE's state, as it is now. */
+void tp_note_state(struct tp_service *service, struct tp_live *live);
+/* Something was done to LIVE, and took so long. SOURCE, IMAGE_BYTES and NAME as in struct
+ * tp_operation_note (service/history.h). */
+void tp_note_operation(struct tp_service *service, const struct tp_live *live, const char *op,
+	uint64_t took_ns, const char *source, uint64_t image_bytes, const char *name);
 
 /* --- metrics.c --- */
 

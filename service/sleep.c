@@ -244,6 +244,7 @@ static struct torpor_error *park_live(struct tp_service *service, const struct t
 	}
 	uint64_t took_ns = tp_now_ns() - parking.entered_ns;
 	tp_measure(service, TP_MEASURED_PARK, live->row.template_name, NULL, took_ns);
+	tp_note_operation(service, live, "park", took_ns, NULL, report.image_bytes, NULL);
 	tp_live_end(service, live, TP_STATE_PARKED);
 	*view_out = tp_live_view(service, live, false);
 	json_object_set_new(*view_out, "timing", tp_park_timing(&report, took_ns));
@@ -432,8 +433,10 @@ static struct torpor_error *resume_live(struct tp_service *service, const struct
 		tp_live_end(service, live, damaged ? TP_STATE_ERROR : live->before);
 		return err;
 	}
-	tp_measure(service, TP_MEASURED_RESUME, live->row.template_name,
-		torpor_source_name(resuming.report.source), tp_now_ns() - resuming.entered_ns);
+	uint64_t took_ns = tp_now_ns() - resuming.entered_ns;
+	const char *source = torpor_source_name(resuming.report.source);
+	tp_measure(service, TP_MEASURED_RESUME, live->row.template_name, source, took_ns);
+	tp_note_operation(service, live, "resume", took_ns, source, 0, NULL);
 	tp_live_end(service, live, TP_STATE_RUNNING);
 	*view_out = tp_live_view(service, live, false);
 	json_object_set_new(*view_out, "timing", resuming.timing);

@@ -184,6 +184,9 @@ void tp_starting_done(struct tp_starting *starting, struct torpor_session *core,
 	tp_starting_confirmed(starting, report);
 	json_t *info = tp_row_json(starting->row.info);
 	tp_info_last(info, "resume", json_incref((json_t *)timing));
+	/* Of its first process: how long its start took. */
+	if (!starting->live->recorded)
+		json_object_set(info, "started_ms", json_object_get(timing, "total_ms"));
 	tp_row_set_json(&starting->row.info, info);
 	note(starting);
 	tp_live_attach(starting->service, starting->live, core);

@@ -162,8 +162,8 @@ struct torpor_error *tp_service_self(
 		if (actor->perms & names[i].perm)
 			json_array_append_new(perms, json_string(names[i].name));
 	}
-	*view_out = json_pack("{s:s, s:b, s:o, s:o, s:o, s:o, s:o}", "tenant", actor->tenant, "admin",
-		actor->admin, "permissions", perms, "session",
+	*view_out = json_pack("{s:s, s:b, s:o, s:o, s:o, s:o, s:o}", "tenant", actor->tenant,
+		"admin", actor->admin, "permissions", perms, "session",
 		actor->session[0] ? json_string(actor->session) : json_null(), "limits",
 		effective_limits(service, actor->tenant), "usage", usage, "expires",
 		tp_time_json(actor->expires_ns));

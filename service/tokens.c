@@ -69,9 +69,8 @@ static struct torpor_error *denied(void)
 
 static void fill_actor(const struct tp_token_row *row, struct tp_actor *actor_out)
 {
-	struct tp_actor actor = {.perms = TP_PERM_ALL,
-		.admin = !row->tenant,
-		.expires_ns = row->expires_ns};
+	struct tp_actor actor = {
+		.perms = TP_PERM_ALL, .admin = !row->tenant, .expires_ns = row->expires_ns};
 
 	snprintf(actor.tenant, sizeof(actor.tenant), "%s",
 		row->tenant ? row->tenant : TP_DEFAULT_TENANT);

@@ -433,6 +433,52 @@ struct torpor_error *tp_service_audit(struct tp_service *service, const struct t
 	return answer(view_out);
 }
 
+/* --- history --- */
+
+struct torpor_error *tp_service_history(struct tp_service *service, const struct tp_actor *actor,
+	const char *id, bool day, json_t **view_out)
+{
+	json_t *entry = called("history", actor);
+
+	(void)service;
+	note(entry, "id", id);
+	note_flag(entry, "day", day);
+	return answer(view_out);
+}
+
+struct torpor_error *tp_service_lineage(
+	struct tp_service *service, const struct tp_actor *actor, const char *id, json_t **view_out)
+{
+	(void)service;
+	note(called("lineage", actor), "id", id);
+	return answer(view_out);
+}
+
+struct torpor_error *tp_service_host_history(
+	struct tp_service *service, const struct tp_actor *actor, bool day, json_t **view_out)
+{
+	(void)service;
+	note_flag(called("host_history", actor), "day", day);
+	return answer(view_out);
+}
+
+struct torpor_error *tp_service_pool_history(
+	struct tp_service *service, const struct tp_actor *actor, bool day, json_t **view_out)
+{
+	(void)service;
+	note_flag(called("pool_history", actor), "day", day);
+	return answer(view_out);
+}
+
+struct torpor_error *tp_service_usage(
+	struct tp_service *service, const struct tp_actor *actor, json_t **view_out)
+{
+	(void)service;
+	called("usage", actor);
+	*view_out = json_pack("{s:{}}", "sessions");
+	return NULL;
+}
+
 /* --- events, watching --- */
 
 uint64_t tp_service_last_event(struct tp_service *service)

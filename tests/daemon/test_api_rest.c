@@ -31,6 +31,12 @@ Test(rest, operations_pass_names_on)
 		{"DELETE", TEMPLATE, NULL, "t1", NULL,
 			"{\"fn\": \"remove_template\", \"name\": \"t1\"}"},
 		{"GET", "/v1/pool", NULL, NULL, NULL, "{\"fn\": \"pool\"}"},
+		{"GET", "/v1/history/host", NULL, NULL, NULL, "{\"fn\": \"host_history\"}"},
+		{"GET", "/v1/history/pool", NULL, NULL, NULL, "{\"fn\": \"pool_history\"}"},
+		{"GET", "/v1/sessions/{id}/history", NULL, ID, NULL,
+			"{\"fn\": \"history\", \"id\": \"" ID "\"}"},
+		{"GET", "/v1/sessions/{id}/lineage", NULL, ID, NULL,
+			"{\"fn\": \"lineage\", \"id\": \"" ID "\"}"},
 		{"GET", "/v1/tenants", NULL, NULL, NULL, "{\"fn\": \"tenants\"}"},
 		{"GET", TENANT, NULL, "bob", NULL, "{\"fn\": \"tenant\", \"name\": \"bob\"}"},
 		{"DELETE", TENANT, NULL, "bob", NULL,
@@ -254,6 +260,23 @@ Test(audit, passes_its_query_on)
 		TORPOR_E_INVALID, "session");
 }
 
+/* --- history --- */
+
+Test(rest, history_of_an_hour_or_a_day)
+{
+	static const char *const patterns[] = {
+		"/v1/history/host", "/v1/history/pool", "/v1/sessions/{id}/history"};
+
+	for (size_t i = 0; i < TP_ARRAY_LEN(patterns); i++) {
+		must(ask("GET", patterns[i], NULL, ID, NULL, json_pack("{ss}", "window", "day")));
+		cr_assert(json_is_true(json_object_get(json_array_get(stub.calls, 0), "day")));
+		must(ask("GET", patterns[i], NULL, ID, NULL, json_pack("{ss}", "window", "hour")));
+		cr_assert_null(json_object_get(json_array_get(stub.calls, 0), "day"));
+		must_fail(ask("GET", patterns[i], NULL, ID, NULL, json_pack("{ss}", "window", "x")),
+			TORPOR_E_INVALID, "window");
+	}
+}
+
 /* --- events --- */
 
 static struct torpor_error *listen(json_t *query, json_t *headers)
@@ -344,6 +367,26 @@ Test(events, end_with_their_reader_s_login)
 	must(listen(NULL, NULL));
 	cr_assert_eq(json_array_size(stub.calls), 1);
 	cr_assert_eq(json_array_size(stub.sent), 1);
+}
+
+/* Between events, without an id, and at once. */
+Test(events, usage_as_often_as_it_is_asked_for)
+{
+	json_t *data = json_object();
+	const struct tp_event events[] = {{8, "a", data}};
+
+	stub_reset();
+	stub.events = events;
+	stub.n_events = 1;
+	must(listen(json_pack("{ss}", "usage", "5"), NULL));
+	must_be(stub.sent, "[{\"type\": \"usage\", \"data\": {\"sessions\": {}}},"
+			   " {\"id\": 8, \"type\": \"a\", \"data\": {}}]");
+	cr_assert_leq(stub.call.deadline_ns, tp_now_ns() + 5 * TP_NSEC_PER_SEC);
+	json_decref(data);
+
+	stub_reset();
+	must_fail(listen(json_pack("{ss}", "usage", "61"), NULL), TORPOR_E_INVALID, "usage");
+	must_fail(listen(json_pack("{ss}", "usage", "0"), NULL), TORPOR_E_INVALID, "usage");
 }
 
 Test(events, of_one_session)

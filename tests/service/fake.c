@@ -426,6 +426,24 @@ void tp_publish(struct tp_service *service, const char *type, const char *tenant
 	json_decref(data);
 }
 
+void tp_note_state(struct tp_service *service, struct tp_live *live)
+{
+	(void)service;
+	(void)live;
+}
+
+void tp_note_operation(struct tp_service *service, const struct tp_live *live, const char *op,
+	uint64_t took_ns, const char *source, uint64_t image_bytes, const char *name)
+{
+	(void)service;
+	(void)live;
+	(void)op;
+	(void)took_ns;
+	(void)source;
+	(void)image_bytes;
+	(void)name;
+}
+
 void tp_measure(struct tp_service *service, enum tp_measured what, const char *template_name,
 	const char *source, uint64_t took_ns)
 {

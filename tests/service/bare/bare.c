@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "service/events.h"
 #include "service/keeper.h"
+#include "service/latency.h"
 #include "service/metrics.h"
 #include "service/repeats.h"
 #include "service/templates.h"
@@ -60,6 +61,8 @@ struct tp_service *bare_open(const char *dir)
 	must(tp_keeper_new(service, &service->keeper));
 	service->admission = tp_admission_new(&service->config.admission);
 	service->metrics = tp_metrics_new();
+	service->history = tp_history_new(tp_realtime_ns());
+	service->latency = tp_latency_new(tp_realtime_ns());
 	service->repeats = tp_repeats_new();
 	service->templates = tp_templates_new();
 	tp_tenants_configure(service->tenants, &service->config);
@@ -72,6 +75,8 @@ struct tp_service *bare_close(struct tp_service *service)
 	tp_templates_free(service->templates);
 	tp_repeats_free(service->repeats);
 	tp_metrics_free(service->metrics);
+	tp_history_free(service->history);
+	tp_latency_free(service->latency);
 	tp_admission_free(service->admission);
 	tp_keeper_free(service->keeper);
 	tp_tenants_free(service->tenants);
