@@ -95,6 +95,7 @@ static struct torpor_error *send_usage(struct event_job *job, struct http_stream
 
 	if (!job->usage_ns || tp_now_ns() < job->next_usage_ns)
 		return NULL;
+	TP_TRY(check_identity(job));
 	job->next_usage_ns = tp_now_ns() + job->usage_ns;
 	TP_TRY(tp_service_usage(job->service, &job->actor, &view));
 	return http_stream_send(stream, 0, "usage", view) ? NULL : gone();

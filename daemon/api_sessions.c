@@ -119,15 +119,17 @@ struct torpor_error *api_get(struct http_request *req, struct http_reply *reply)
 struct torpor_error *api_change(struct http_request *req, struct http_reply *reply)
 {
 	struct json_in in = json_in_over(req->body, "change session");
-	const char *name = json_in_name(&in, "name", JSON_IN_OPTIONAL);
-	struct tp_timers timers = api_timers(&in);
-	const json_t *labels = api_labels(&in);
+	struct tp_change_spec spec = {
+		.name = json_in_name(&in, "name", JSON_IN_OPTIONAL),
+		.timers = api_timers(&in),
+		.labels = api_labels(&in),
+		.limits = read_limits(&in),
+	};
 	const char *id;
 
 	TP_TRY(json_in_end(&in));
 	TP_TRY(api_session_id(req, &id));
-	return tp_service_change(
-		req->service, &req->actor, id, name, &timers, labels, &req->call, &reply->body);
+	return tp_service_change(req->service, &req->actor, id, &spec, &req->call, &reply->body);
 }
 
 struct torpor_error *api_destroy(struct http_request *req, struct http_reply *reply)

@@ -474,6 +474,13 @@ static struct torpor_error *place_in_group(
 	return err;
 }
 
+static bool has_group(const struct tp_cgroup *cgroup, const char *name)
+{
+	TP_FREE char *group = group_name(name);
+
+	return cgroup->root_fd >= 0 && faccessat(cgroup->root_fd, group, F_OK, 0) == 0;
+}
+
 /* Characters of names and ids; with the prefix before it nothing else can be meant. */
 static bool name_ok(const char *name)
 {
@@ -523,7 +530,8 @@ static struct torpor_error *place(struct tp_cgroup *cgroup, const char *name, pi
 	}
 	if (limits->net_bytes_per_s > 0)
 		json_array_append_new(unenforced, json_string(NO_NETWORK));
-	return any ? place_in_group(cgroup, name, pid, limits) : NULL;
+	/* One that is there has limits from before, which end. */
+	return any || has_group(cgroup, name) ? place_in_group(cgroup, name, pid, limits) : NULL;
 }
 
 struct torpor_error *tp_cgroup_place(struct tp_cgroup *cgroup, const char *name, pid_t pid,

@@ -156,10 +156,16 @@ struct torpor_error *tp_service_list(struct tp_service *service, const struct tp
 	const struct tp_list_filter *filter, json_t **view_out) TP_MUST_USE;
 struct torpor_error *tp_service_get(struct tp_service *service, const struct tp_actor *actor,
 	const char *id, json_t **view_out) TP_MUST_USE;
-/* What is NULL, or TP_UNSET, stays. */
+/* What is NULL, or TP_UNSET, stays. Limits hold for the process that is there from then on. */
+struct tp_change_spec {
+	const char *name;
+	struct tp_timers timers;
+	const json_t *labels;
+	const json_t *limits;
+};
 struct torpor_error *tp_service_change(struct tp_service *service, const struct tp_actor *actor,
-	const char *id, const char *name, const struct tp_timers *timers, const json_t *labels,
-	const struct tp_call *call, json_t **view_out) TP_MUST_USE;
+	const char *id, const struct tp_change_spec *spec, const struct tp_call *call,
+	json_t **view_out) TP_MUST_USE;
 struct torpor_error *tp_service_destroy(struct tp_service *service, const struct tp_actor *actor,
 	const char *id, const struct tp_call *call) TP_MUST_USE;
 struct torpor_error *tp_service_park(struct tp_service *service, const struct tp_actor *actor,

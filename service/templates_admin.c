@@ -19,7 +19,22 @@ json_t *tp_templates_pool_json(const struct tp_supply_view *view)
 		(json_int_t)stock->waiting);
 }
 
-/* Adds "state", "reason" and "pool" to VIEW. */
+/* By the lock: how far building has come; null if that isn't going on. */
+static json_t *progress_json(const struct tp_template_entry *entry)
+{
+	if (!entry || !entry->building || !entry->stage[0])
+		return json_null();
+	return json_pack("{s:s, s:s}", "stage", entry->stage, "line", entry->line);
+}
+
+/* By the lock: of one that is being built for the first time. */
+static json_t *unborn_json(const struct tp_template_entry *entry)
+{
+	return json_pack("{s:s, s:s, s:o}", "name", entry->name, "state", "building", "progress",
+		progress_json(entry));
+}
+
+/* Adds "state", "reason", "progress" and "pool" to VIEW. */
 static void add_state(struct tp_service *service, const char *name, json_t *view)
 {
 	struct tp_templates *templates = service->templates;
@@ -37,6 +52,7 @@ static void add_state(struct tp_service *service, const char *name, json_t *view
 	if (!supplied && entry && entry->failure)
 		reason = entry->failure;
 	json_object_set_new(view, "reason", reason ? json_string(reason) : json_null());
+	json_object_set_new(view, "progress", progress_json(entry));
 	pthread_mutex_unlock(&templates->lock);
 	json_object_set_new(view, "state", json_string(state));
 	json_object_set_new(view, "pool", tp_templates_pool_json(&supply));
@@ -80,8 +96,7 @@ static void add_unborn(struct tp_templates *templates, json_t *list)
 						   entry->name) == 0;
 		}
 		if (entry->building && !stored)
-			json_array_append_new(list,
-				json_pack("{s:s, s:s}", "name", entry->name, "state", "building"));
+			json_array_append_new(list, unborn_json(entry));
 	}
 	pthread_mutex_unlock(&templates->lock);
 }
@@ -111,6 +126,8 @@ static struct torpor_error *begin_building(
 	pthread_mutex_lock(&templates->lock);
 	bool building = entry->building;
 	entry->building = true;
+	if (!building)
+		entry->stage[0] = entry->line[0] = '\0';
 	pthread_mutex_unlock(&templates->lock);
 	if (building)
 		return tp_error(TORPOR_E_BUSY, "build template", entry->name, "it is being built");
@@ -125,15 +142,63 @@ static void end_building(struct tp_templates *templates, struct tp_template_entr
 }
 
 struct build {
+	struct tp_service *service;
+	struct tp_template_entry *entry;
 	const struct torpor_template_spec *spec;
-	torpor_progress_fn *progress;
+	torpor_progress_fn *progress; /* or NULL */
 	void *data;
 	const struct tp_call *call;
 };
 
+/* To those who watch, whoever builds it. */
+static void publish_building(struct tp_service *service, const struct tp_template_entry *entry)
+{
+	struct torpor_template_info info;
+
+	struct torpor_error *err = torpor_template_lookup(service->engine, entry->name, &info);
+	if (!err) {
+		tp_template_publish(service, entry->name);
+		return;
+	}
+	torpor_error_free(err);
+	pthread_mutex_lock(&service->templates->lock);
+	json_t *view = entry->building
+			       ? unborn_json(entry)
+			       : json_pack("{s:s, s:s}", "name", entry->name, "state", "removed");
+	pthread_mutex_unlock(&service->templates->lock);
+	tp_publish(service, "template", NULL, NULL, view);
+}
+
+/* Lines are a guest's console's, and may be anything. */
+static void copy_ascii(char *text, size_t size, const char *from)
+{
+	size_t n = strnlen(from, size - 1);
+
+	for (size_t i = 0; i < n; i++)
+		text[i] = from[i] >= ' ' && from[i] <= '~' ? from[i] : '?';
+	text[n] = '\0';
+}
+
+static void on_progress(void *data, const char *stage, const char *line)
+{
+	struct build *how = data;
+	struct tp_template_entry *entry = how->entry;
+
+	pthread_mutex_lock(&how->service->templates->lock);
+	bool new = strcmp(entry->stage, stage) != 0;
+	copy_ascii(entry->stage, sizeof(entry->stage), stage);
+	copy_ascii(entry->line, sizeof(entry->line), line);
+	pthread_mutex_unlock(&how->service->templates->lock);
+	/* Not for each of a hundred lines. */
+	if (new)
+		publish_building(how->service, entry);
+	if (how->progress)
+		how->progress(how->data, stage, line);
+}
+
 /* While `building`: builds, puts to use, records. */
 static struct torpor_error *build(struct tp_service *service, struct tp_template_entry *entry,
-	const struct build *how, const struct tp_op *op)
+	struct build *how, const struct tp_op *op)
 {
 	struct torpor_cancel cancel;
 	struct torpor_call call = tp_call_public(how->call, &cancel);
@@ -144,7 +209,7 @@ static struct torpor_error *build(struct tp_service *service, struct tp_template
 	if (how->call->deadline_ns == TP_NO_DEADLINE)
 		call.timeout_ns = 0; /* the build's own bound */
 	TP_TRY(torpor_template_build(
-		service->engine, how->spec, how->progress, how->data, &call, &report, &tmpl));
+		service->engine, how->spec, on_progress, how, &call, &report, &tmpl));
 	/* It is there whatever becomes of the entry: a failure from here on doesn't undo it. */
 	struct torpor_error *err = tp_turn_take(entry->turn, &forever, entry->name);
 	if (err) {
@@ -167,15 +232,20 @@ struct torpor_error *tp_service_build_template(struct tp_service *service,
 		.object = spec->name,
 		.status = 201,
 		.result = result};
-	struct build how = {.spec = spec, .progress = progress, .data = data, .call = call};
+	struct build how = {
+		.service = service, .spec = spec, .progress = progress, .data = data, .call = call};
 	struct tp_template_entry *entry;
 
 	TP_TRY(tp_refuse(service, &op, tp_actor_must_be_admin(actor)));
 	TP_TRY(tp_refuse(service, &op, tp_check_name("template", spec->name)));
 	TP_TRY(tp_template_entry_get(service->templates, spec->name, &entry));
 	TP_TRY(tp_refuse(service, &op, begin_building(service->templates, entry)));
+	how.entry = entry;
+	publish_building(service, entry);
 	struct torpor_error *err = build(service, entry, &how, &op);
 	end_building(service->templates, entry);
+	if (err)
+		publish_building(service, entry);
 	TP_TRY(tp_refuse(service, &op, err));
 	tp_template_publish(service, spec->name);
 	return tp_service_template(service, actor, spec->name, view_out);

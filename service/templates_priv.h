@@ -18,6 +18,8 @@ struct tp_template_entry {
 	struct torpor_template *tmpl; /* NULL: not in use */
 	uint64_t used_ns;	      /* CLOCK_MONOTONIC */
 	bool building;
+	char stage[16]; /* of building it: "boot" ...; "": it hasn't begun */
+	char line[161]; /* what happened last, in ASCII */
 	char *failure; /* why it couldn't be taken into use last; NULL: it could, or wasn't tried */
 };
 

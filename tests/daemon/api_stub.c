@@ -126,17 +126,18 @@ struct torpor_error *tp_service_get(
 }
 
 struct torpor_error *tp_service_change(struct tp_service *service, const struct tp_actor *actor,
-	const char *id, const char *name, const struct tp_timers *timers, const json_t *labels,
-	const struct tp_call *call, json_t **view_out)
+	const char *id, const struct tp_change_spec *spec, const struct tp_call *call,
+	json_t **view_out)
 {
 	json_t *entry = called("change", actor);
 
 	(void)service;
 	stub.call = *call;
 	note(entry, "id", id);
-	note(entry, "name", name);
-	note_timers(entry, timers);
-	note_json(entry, "labels", labels);
+	note(entry, "name", spec->name);
+	note_timers(entry, &spec->timers);
+	note_json(entry, "labels", spec->labels);
+	note_json(entry, "limits", spec->limits);
 	return answer(view_out);
 }
 

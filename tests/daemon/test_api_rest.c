@@ -367,6 +367,13 @@ Test(events, end_with_their_reader_s_login)
 	must(listen(NULL, NULL));
 	cr_assert_eq(json_array_size(stub.calls), 1);
 	cr_assert_eq(json_array_size(stub.sent), 1);
+
+	/* Usage isn't sent either. */
+	stub_reset();
+	stub.over = true;
+	must(listen(json_pack("{ss}", "usage", "5"), NULL));
+	cr_assert_eq(json_array_size(stub.calls), 0);
+	cr_assert_eq(json_array_size(stub.sent), 1);
 }
 
 /* Between events, without an id, and at once. */

@@ -300,7 +300,9 @@ Test(session, change_passes_all_fields_on)
 		"{}}",
 		"{\"fn\": \"change\", \"id\": \"" ID "\", \"name\": \"n\", \"ttl_s\": 0, "
 		"\"idle_s\": 5, \"retention_s\": 6, \"labels\": {}}");
-	refuses("PATCH", SESSION, "{\"limits\": {}}", "\"limits\" is no field");
+	passes("PATCH", SESSION, "{\"limits\": {\"pids\": 5}}",
+		"{\"fn\": \"change\", \"id\": \"" ID "\", \"limits\": {\"pids\": 5}}");
+	refuses("PATCH", SESSION, "{\"limits\": {\"pids\": 0}}", "\"limits.pids\"");
 	refuses("PATCH", SESSION, "{\"env\": {}}", "\"env\" is no field");
 	refuses("PATCH", SESSION, "{\"tenant\": \"bob\"}", "\"tenant\" is no field");
 }

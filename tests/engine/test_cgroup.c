@@ -167,6 +167,20 @@ Test(cgroup, a_group_that_was_there_gets_all_limits_anew)
 		getpid());
 }
 
+Test(cgroup, limits_that_are_taken_away_end)
+{
+	struct tp_limits first = {.pids = 64}, none = {0};
+
+	open_tree(true);
+	assert_place(&first, "");
+	assert_written("torpor-s1/pids.max=64\ntorpor-s1/cgroup.procs=%d\n", getpid());
+	assert_place(&none, "");
+	assert_written("torpor-s1/cpu.max=max\ntorpor-s1/memory.high=max\n"
+		       "torpor-s1/memory.max=max\ntorpor-s1/pids.max=max\n"
+		       "torpor-s1/cgroup.procs=%d\n",
+		getpid());
+}
+
 Test(cgroup, without_a_limit_there_is_no_group)
 {
 	struct tp_limits none = {0}, files = {.nofile = 256};

@@ -631,6 +631,7 @@ struct torpor_error *tp_cgroup_place(struct tp_cgroup *cgroup, const char *name,
 		snprintf(groups[free_at], sizeof(groups[0]), "%s", name);
 		fake.groups++;
 	}
+	fake.cpus = limits->cpus;
 	pthread_mutex_unlock(&fake.lock);
 	*unenforced_out = json_array();
 	if (limits->cpus > 0)

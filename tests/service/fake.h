@@ -22,6 +22,7 @@ struct fake {
 	int64_t image_bytes;
 	unsigned int claims;	/* begun and not ended */
 	unsigned int groups;	/* processes placed under limits */
+	double cpus;		/* the limit of the last of them */
 	unsigned int guests;	/* processes */
 	unsigned int handles;	/* of the core */
 	unsigned int templates; /* handles on them */

@@ -83,7 +83,9 @@ static struct torpor_error *destroy(const char *id, json_t **view_out)
 
 static struct torpor_error *change(const char *id, json_t **view_out)
 {
-	return tp_service_change(service, &alice, id, "renamed", NULL, NULL, &forever, view_out);
+	struct tp_change_spec spec = {.name = "renamed", .timers = {TP_UNSET, TP_UNSET, TP_UNSET}};
+
+	return tp_service_change(service, &alice, id, &spec, &forever, view_out);
 }
 
 static struct torpor_error *remove_image(const char *id, json_t **view_out)
@@ -321,13 +323,12 @@ static void expect_event(const char *state, const char *name, json_int_t ttl_s, 
 
 Test(operations, changes_beside_the_state_have_an_event_too)
 {
-	struct tp_timers timers = {77, TP_UNSET, TP_UNSET};
 	TP_JSON json_t *labels = json_pack("{s:s}", "team", "a");
+	struct tp_change_spec spec = {.timers = {77, TP_UNSET, TP_UNSET}, .labels = labels};
 	TP_FREE char *id = fake_create(service, &alice, "s");
 	json_t *view;
 
-	cr_assert_null(
-		tp_service_change(service, &alice, id, NULL, &timers, labels, &forever, &view));
+	cr_assert_null(tp_service_change(service, &alice, id, &spec, &forever, &view));
 	json_decref(view);
 	expect_event("running", "s", 77, "a");
 	must(park, id);
@@ -338,6 +339,55 @@ Test(operations, changes_beside_the_state_have_an_event_too)
 	fake.fail_commits = 1;
 	fails(change(id, &view), TORPOR_E_IO);
 	cr_expect_str_eq(fake.states, "starting running running parking parked parked ");
+}
+
+static json_t *limits_of(const char *id)
+{
+	json_t *view;
+
+	cr_assert_null(tp_service_get(service, &alice, id, &view));
+	json_t *limits = json_incref(json_object_get(view, "limits"));
+	json_decref(view);
+	return limits;
+}
+
+Test(operations, limits_hold_for_the_process_that_is_there)
+{
+	TP_JSON json_t *half = json_pack("{s:f, s:i}", "cpus", 0.5, "pids", 64);
+	TP_JSON json_t *none = json_object();
+	struct tp_change_spec spec = {.timers = {TP_UNSET, TP_UNSET, TP_UNSET}, .limits = half};
+	TP_FREE char *id = fake_create(service, &alice, "s");
+	json_t *view;
+
+	cr_assert_null(tp_service_change(service, &alice, id, &spec, &forever, &view));
+	json_decref(view);
+	cr_assert_eq(fake.cpus, 0.5);
+	TP_JSON json_t *limits = limits_of(id);
+	cr_expect_eq(json_integer_value(json_object_get(limits, "pids")), 64);
+	cr_expect(json_is_null(json_object_get(limits, "nofile")));
+	cr_expect_str_eq(
+		json_string_value(json_array_get(json_object_get(limits, "unenforced"), 0)),
+		"cpus: not here");
+
+	/* What isn't recorded isn't in force. */
+	spec.limits = none;
+	fake.fail_commits = 1;
+	fails(tp_service_change(service, &alice, id, &spec, &forever, &view), TORPOR_E_IO);
+	cr_assert_eq(fake.cpus, 0.5);
+	TP_JSON json_t *same = limits_of(id);
+	cr_expect(json_equal(same, limits));
+
+	cr_assert_null(tp_service_change(service, &alice, id, &spec, &forever, &view));
+	json_decref(view);
+	cr_assert_eq(fake.cpus, 0);
+	/* Of one without a process they are recorded, for its next one. */
+	must(park, id);
+	spec.limits = half;
+	cr_assert_null(tp_service_change(service, &alice, id, &spec, &forever, &view));
+	json_decref(view);
+	cr_assert_eq(fake.cpus, 0);
+	must(resume, id);
+	cr_assert_eq(fake.cpus, 0.5);
 }
 
 Test(operations, a_repeat_is_recorded_with_what_it_did_and_forgotten_when_that_is_undone)
