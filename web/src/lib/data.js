@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the page knows: read once, then kept by the event stream.
+import { actFor, get, onSignedOut, post } from './api.js';
+import { cell } from './cell.js';
+import { collection } from './collection.js';
+import { link, listen, reconnect, settled } from './live.js';
+import { route } from './router.js';
+
+const PAGE = 1000;
+const MOST = 5000; // sessions that a browser is asked to hold
+
+export const self = cell(null); // who is signed in, as /v1/self says
+// unknown: not asked yet; out; in; over: was in, and what is shown stays until somebody is again
+export const auth = cell('unknown');
+export const sessions = collection();
+export const usage = collection(); // by session: {id, private, shared, cpu, active, commands}
+export const templates = collection('name');
+export const pool = collection('name'); // {name, state, reason, pool}
+export const host = cell(null); // memory and counts, for the admin
+export const loaded = cell({ state: 'loading', more: false, problem: null }); // of the sessions
+export const changes = cell(0); // of tenants: counts what made lists old
+
+let listening = false;
+let early = null; // events that came while the list was on its way
+let lookedAt = null; // the tenant
+let read = false; // the list is asked for behind the stream's beginning: nothing falls between
+
+// For whom: one's own tenant, or the one that the admin looks at.
+export const tenant = () =>
+  self.value?.admin ? route.value.query.tenant || self.value.tenant : self.value?.tenant;
+
+// --- sessions ---
+
+function applySession(session, event) {
+  if (session.tenant !== tenant()) return;
+  if (session.state === 'destroyed') return sessions.remove(session.id);
+  const known = sessions.latest(session.id);
+  if (known && Date.parse(known.changed) > Date.parse(session.changed)) return;
+  sessions.put(session.id, event ? { ...session, event } : session);
+}
+
+// An answer has it before the event does.
+export const noteSession = (session) => session?.id && applySession(session);
+
+async function readSessions() {
+  const all = [];
+  let cursor = null;
+  do {
+    const more = cursor ? `&cursor=${encodeURIComponent(cursor)}` : '';
+    const page = await get(`/v1/sessions?limit=${PAGE}${more}`);
+    all.push(...page.sessions);
+    cursor = page.next;
+  } while (cursor && all.length < MOST);
+  return { all, more: cursor !== null };
+}
+
+export async function reload() {
+  early = [];
+  if (loaded.value.state !== 'there') loaded.set({ state: 'loading', more: false, problem: null });
+  try {
+    const [{ all, more }, { templates: known }] = await Promise.all([readSessions(), get('/v1/templates')]);
+    sessions.replace(all);
+    templates.replace(known);
+    for (const one of known) if (one.pool) pool.put(one.name, one);
+    loaded.set({ state: 'there', more, problem: null });
+  } catch (problem) {
+    if (loaded.value.state !== 'there') loaded.set({ state: 'failed', more: false, problem });
+  }
+  const held = early;
+  early = null;
+  for (const [session, id] of held ?? []) applySession(session, id);
+}
+
+// --- events ---
+
+function applyUsage({ sessions: figures, host: all }) {
+  const gone = new Set(usage.keys());
+  for (const [id, [own, shared, cpu, active, commands]] of Object.entries(figures)) {
+    gone.delete(id);
+    usage.put(id, { id, private: own, shared, cpu, active, commands });
+  }
+  for (const id of gone) usage.remove(id);
+  if (all) host.set(all);
+}
+
+function applyTemplate(template) {
+  if (template.state === 'removed') {
+    templates.remove(template.name);
+    pool.remove(template.name);
+    return;
+  }
+  templates.put(template.name, template);
+  if (template.pool) pool.put(template.name, template);
+}
+
+const APPLY = {
+  session: (session, id) => (early ? early.push([session, id]) : applySession(session, id)),
+  template: applyTemplate,
+  pool: (view) => pool.put(view.name, { ...pool.latest(view.name), ...view }),
+  tenant: () => changes.set(changes.value + 1),
+  usage: applyUsage,
+  reset: reload,
+};
+
+// --- signing in and out ---
+
+async function enter(who) {
+  const other = self.value && (self.value.tenant !== who.tenant || self.value.admin !== who.admin);
+  self.set(who);
+  if (other) forget();
+  lookedAt = tenant();
+  actFor(who.admin ? lookedAt : null);
+  auth.set('in');
+  if (!listening) begin();
+  await settled(1000);
+  read = true;
+  await reload();
+}
+
+function forget() {
+  sessions.replace([]);
+  usage.replace([]);
+  templates.replace([]);
+  pool.replace([]);
+  host.set(null);
+  loaded.set({ state: 'loading', more: false, problem: null });
+}
+
+// {token} or {code}; throws a Problem.
+export async function signIn(credential) {
+  const who = await post('/v1/login', credential, { tenant: null });
+  read = false;
+  if (listening) reconnect(true);
+  others.postMessage('in');
+  await enter(who);
+}
+
+export async function signOut() {
+  await post('/v1/logout', undefined, { tenant: null });
+  others.postMessage('out');
+  leave();
+  reconnect(true);
+}
+
+function leave() {
+  auth.set('out');
+  self.set(null);
+  forget();
+}
+
+// Pages of the same browser have one cookie, and so one person before them.
+const others = new BroadcastChannel('torpor');
+others.onmessage = ({ data }) => {
+  if (data === 'out') leave();
+  else if (auth.value === 'out') start();
+};
+
+onSignedOut(() => {
+  if (auth.value === 'in') auth.set('over');
+});
+
+function begin() {
+  listening = true;
+  listen('/v1/events?usage=5', (type, data, id) => APPLY[type]?.(data, id));
+}
+
+// A stream that is refused says that the sign-in is over; one that is taken again, that somebody is
+// signed in; and one that couldn't go on where it was leaves a gap that only the list fills.
+async function follow({ state, whole }) {
+  if (state === 'refused' && auth.value === 'in') auth.set('over');
+  if (state !== 'live') return;
+  if (auth.value === 'in') return read && !whole && reload();
+  await enter(await get('/v1/self', { tenant: null }));
+}
+link.subscribe((now) => follow(now).catch(() => {}));
+
+// The admin looks at another tenant.
+route.subscribe(() => {
+  if (!self.value?.admin || tenant() === lookedAt) return;
+  lookedAt = tenant();
+  actFor(lookedAt);
+  forget();
+  reload();
+});
+
+// What the page begins with: who am I, if anybody?
+export async function start() {
+  try {
+    await enter(await get('/v1/self', { tenant: null }));
+  } catch (problem) {
+    if (problem.status === 401) auth.set('out');
+    else loaded.set({ state: 'failed', more: false, problem });
+  }
+}

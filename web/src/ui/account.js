@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// Who is signed in, for whom the admin looks, and the way out.
+import { useEffect, useState } from 'preact/hooks';
+import { get } from '../lib/api.js';
+import { useCell } from '../lib/cell.js';
+import { changes, signOut } from '../lib/data.js';
+import { html } from '../lib/html.js';
+import { setQuery } from '../lib/router.js';
+import { speak } from './said.js';
+
+function TenantChoice({ own, acting }) {
+  const [names, setNames] = useState([]);
+  const turn = useCell(changes);
+  useEffect(() => {
+    get('/v1/tenants').then(
+      ({ tenants }) => setNames(tenants.map(({ name }) => name)),
+      () => {},
+    );
+  }, [turn]);
+  const all = [...new Set([own, ...names, ...(acting ? [acting] : [])])].sort();
+  return html`<label class="acting">
+    <span class="unseen">Show the sessions of tenant</span>
+    <select
+      class="input"
+      value=${acting || own}
+      onChange=${({ target }) => setQuery({ tenant: target.value === own ? '' : target.value }, true)}
+    >
+      ${all.map((name) => html`<option value=${name}>${name}</option>`)}
+    </select>
+  </label>`;
+}
+
+export function Account({ who, acting }) {
+  const leave = () => signOut().catch((problem) => speak(problem.words));
+  return html`<div class="account">
+    ${who.admin
+      ? html`<span class="who">admin</span><${TenantChoice} own=${who.tenant} acting=${acting} />`
+      : html`<span class="who" title="The tenant that you are signed in as">${who.tenant}</span>`}
+    ${who.login !== false && html`<button type="button" class="button quiet" onClick=${leave}>Sign out</button>`}
+  </div>`;
+}

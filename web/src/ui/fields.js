@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fields with a label, a unit and a word of help; and what their values mean.
+import { useId } from 'preact/hooks';
+import { html } from '../lib/html.js';
+
+export function Field({ label, help, children }) {
+  const id = useId();
+  const described = help ? `${id}-help` : undefined;
+  return html`<div class="field">
+    <label for=${id}>${label}</label>
+    ${children({ id, 'aria-describedby': described })}
+    ${help && html`<p class="help" id=${described}>${help}</p>`}
+  </div>`;
+}
+
+export function Text({ label, help, ...rest }) {
+  return html`<${Field} label=${label} help=${help}>
+    ${(by) => html`<input class="input" autocomplete="off" spellcheck=${false} ...${rest} ...${by} />`}
+  </${Field}>`;
+}
+
+export function Area({ label, help, ...rest }) {
+  return html`<${Field} label=${label} help=${help}>
+    ${(by) => html`<textarea class="input mono" rows="3" spellcheck=${false} ...${rest} ...${by}></textarea>`}
+  </${Field}>`;
+}
+
+export function Choice({ label, help, options, ...rest }) {
+  return html`<${Field} label=${label} help=${help}>
+    ${(by) => html`<select class="input" ...${rest} ...${by}>
+      ${options.map(([value, word]) => html`<option value=${value}>${word}</option>`)}
+    </select>`}
+  </${Field}>`;
+}
+
+const TIMES = [
+  ['60', 'minutes'],
+  ['3600', 'hours'],
+  ['86400', 'days'],
+];
+const SIZES = [
+  ['1048576', 'MiB'],
+  ['1073741824', 'GiB'],
+];
+
+function Measured({ label, help, name, value, units, fixed, ...rest }) {
+  const known = typeof value === 'number' && value > 0;
+  const [unit] = [...units].reverse().find(([size]) => known && value % Number(size) === 0) ?? units[0];
+  const choice = !known && value !== undefined && value !== null && fixed.some(([word]) => word === 'never') ? 'never' : known ? unit : fixed[0][0];
+  return html`<${Field} label=${label} help=${help}>
+    ${(by) => html`<span class="with-unit">
+      <input
+        class="input"
+        type="number"
+        min="0"
+        step="any"
+        name=${name}
+        value=${known ? Math.round((value / Number(unit)) * 100) / 100 : ''}
+        placeholder="–"
+        ...${rest}
+        ...${by}
+      />
+      <select class="input" name="${name}-unit" aria-label="Unit of ${label}" value=${choice}>
+        ${[...fixed, ...units].map(([size, word]) => html`<option value=${size}>${word}</option>`)}
+      </select>
+    </span>`}
+  </${Field}>`;
+}
+
+// `value`: seconds, 0 for never, undefined for what holds without a word.
+export function Duration({ standard = true, ...props }) {
+  const fixed = [...(standard ? [['', 'as usual']] : []), ['never', 'never']];
+  return html`<${Measured} units=${TIMES} fixed=${fixed} ...${props} />`;
+}
+
+export function Size(props) {
+  return html`<${Measured} units=${SIZES} fixed=${[['', 'no limit']]} ...${props} />`;
+}
+
+// --- reading a form ---
+
+// Seconds or bytes; 0 for never; undefined for what wasn't said. A number alone means the first unit.
+export function measureIn(form, name, standardUnit) {
+  const unit = form.elements[`${name}-unit`].value;
+  const number = form.elements[name].value;
+  if (unit === 'never') return 0;
+  if (number === '') return undefined;
+  return Math.round(Number(number) * Number(unit || standardUnit));
+}
+
+export const durationIn = (form, name) => measureIn(form, name, 60);
+export const sizeIn = (form, name) => measureIn(form, name, 1048576);
+
+export function numberIn(form, name) {
+  const { value } = form.elements[name];
+  return value === '' ? undefined : Number(value);
+}
+
+export const textIn = (form, name) => form.elements[name].value.trim() || undefined;
+
+// "team=a, purpose=try" or a line for each; throws with what isn't right.
+export function pairsIn(form, name, separator = /[\n,]/) {
+  const pairs = {};
+  for (const part of form.elements[name].value.split(separator)) {
+    const text = part.trim();
+    if (!text) continue;
+    const equals = text.indexOf('=');
+    if (equals < 1) throw new Error(`“${text}” isn’t NAME=VALUE.`);
+    pairs[text.slice(0, equals).trim()] = text.slice(equals + 1).trim();
+  }
+  return pairs;
+}
+
+export const pairsText = (pairs, separator = ', ') =>
+  Object.entries(pairs)
+    .map(([key, value]) => `${key}=${value}`)
+    .join(separator);

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// One stream of events for all pages of a browser: HTTP/1.1 allows six connections to a host, and a
+// stream takes one for good.
+import { openStream } from './lib/stream.js';
+
+const ports = new Set();
+let stream = null;
+
+function say(message) {
+  for (const port of ports) port.postMessage(message);
+}
+
+function leave(port) {
+  ports.delete(port);
+  if (ports.size > 0) return;
+  stream?.close();
+  stream = null;
+}
+
+function join(port, url) {
+  ports.add(port);
+  if (!stream) stream = openStream(url, say);
+  port.postMessage(stream.state);
+}
+
+self.onconnect = ({ ports: [port] }) => {
+  port.onmessage = ({ data }) => {
+    if (data.do === 'join') join(port, data.url);
+    else if (data.do === 'leave') leave(port);
+    else if (data.do === 'restart') stream?.restart(data.fresh);
+  };
+};
