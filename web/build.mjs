@@ -16,9 +16,8 @@ if (at < 0 || !process.argv[at + 1]) {
 }
 const out = resolve(process.argv[at + 1]);
 
-const { metafile } = await build({
+const common = {
   absWorkingDir: root,
-  entryPoints: { app: 'src/main.js', worker: 'src/worker.js' },
   outdir: join(out, 'assets'),
   entryNames: '[name]-[hash]',
   bundle: true,
@@ -29,23 +28,39 @@ const { metafile } = await build({
   charset: 'utf8',
   metafile: true,
   logLevel: 'warning',
+};
+const app = await build({
+  ...common,
+  entryPoints: { app: 'src/main.js' },
+  chunkNames: '[name]-[hash]',
+  splitting: true,
 });
+const worker = await build({ ...common, entryPoints: { worker: 'src/worker.js' } });
+const outputs = { ...app.metafile.outputs, ...worker.metafile.outputs };
 
 // "app.css" -> "/assets/app-HASH.css"
 function address(name) {
   const [stem, ext] = name.split('.');
-  const file = Object.keys(metafile.outputs)
+  const file = Object.keys(outputs)
     .map((path) => basename(path))
     .find((path) => path.startsWith(`${stem}-`) && path.endsWith(`.${ext}`));
   if (!file) throw new Error(`nothing was made for ${name}`);
   return `/assets/${file}`;
 }
 
+// What the script needs at once, so that it is asked for at once.
+const { imports } = Object.entries(outputs).find(([path]) => `/assets/${basename(path)}` === address('app.js'))[1];
+const preloads = imports
+  .filter(({ kind }) => kind === 'import-statement')
+  .map(({ path }) => `<link rel="modulepreload" href="/assets/${basename(path)}">`);
+
 const page = await readFile(join(root, 'src/index.html'), 'utf8');
 const places = { '%SCRIPT%': 'app.js', '%STYLE%': 'app.css', '%WORKER%': 'worker.js' };
 await mkdir(out, { recursive: true });
 await writeFile(
   join(out, 'index.html'),
-  page.replace(/%[A-Z]+%/g, (place) => address(places[place])),
+  page
+    .replace('%PRELOADS%\n', preloads.map((line) => `${line}\n`).join(''))
+    .replace(/%[A-Z]+%/g, (place) => address(places[place])),
 );
 await cp(join(root, 'src/favicon.svg'), join(out, 'favicon.svg'));

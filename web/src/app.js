@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The frame around all pages.
-import { useEffect, useRef } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import { useCell } from './lib/cell.js';
 import { auth, loaded, self, start } from './lib/data.js';
 import { html } from './lib/html.js';
+import { offline } from './lib/problem.js';
 import { Link, route } from './lib/router.js';
 import { Account } from './ui/account.js';
 import { Dialogs } from './ui/dialog.js';
@@ -11,11 +12,25 @@ import { Mark } from './ui/icons.js';
 import { LiveState } from './ui/live-state.js';
 import { Menus } from './ui/menu.js';
 import { Said, Speaker, Working } from './ui/said.js';
-import { AdminPage } from './pages/admin.js';
-import { PoolPage } from './pages/pool.js';
-import { SessionPage } from './pages/session.js';
 import { SessionsPage } from './pages/sessions.js';
 import { SignIn, SignInAgain } from './pages/signin.js';
+
+// Pages that the first look doesn't need come when they are asked for, or when there is nothing else to do.
+let more = null;
+
+async function fetchMore() {
+  more ??= await import('./pages/more.js');
+}
+
+function Later({ of, ...props }) {
+  const [, redraw] = useState(0);
+  const [problem, setProblem] = useState(null);
+  useEffect(() => {
+    if (!more) fetchMore().then(() => redraw(1), (err) => setProblem(offline(err)));
+  }, []);
+  if (problem) return html`<${Said} problem=${problem} again=${() => location.reload()} />`;
+  return more ? html`<${more[of]} ...${props} />` : html`<${Working}>Opening the page</${Working}>`;
+}
 
 function Nav({ page, admin }) {
   const pages = [
@@ -33,9 +48,9 @@ function Nav({ page, admin }) {
 }
 
 function Page({ page, rest }) {
-  if (page === 's') return html`<${SessionPage} key=${rest[0]} id=${rest[0]} />`;
-  if (page === 'pool') return html`<${PoolPage} />`;
-  if (page === 'admin') return html`<${AdminPage} name=${rest[0]} />`;
+  if (page === 's') return html`<${Later} of="SessionPage" key=${rest[0]} id=${rest[0]} />`;
+  if (page === 'pool') return html`<${Later} of="PoolPage" key="pool" />`;
+  if (page === 'admin') return html`<${Later} of="AdminPage" key="admin" name=${rest[0]} />`;
   return html`<${SessionsPage} />`;
 }
 
@@ -46,6 +61,11 @@ function Frame() {
   const main = useRef();
   const place = `${page}/${rest.join('/')}`;
   const before = useRef(place);
+
+  useEffect(() => {
+    const timer = setTimeout(() => fetchMore().catch(() => {}), 3000);
+    return () => clearTimeout(timer);
+  }, []);
 
   // Who goes to another page begins at its top, screen readers too.
   useEffect(() => {

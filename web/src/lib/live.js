@@ -9,7 +9,7 @@ export const link = cell({ state: 'connecting', since: Date.now() });
 let restart = () => {};
 
 function viaWorker(hear, url) {
-  const { port } = new SharedWorker(document.documentElement.dataset.worker, { name: 'torpor', type: 'module' });
+  const { port } = new SharedWorker(document.documentElement.dataset.worker, 'torpor');
   const join = () => port.postMessage({ do: 'join', url });
   port.onmessage = ({ data }) => hear(data);
   addEventListener('pagehide', () => port.postMessage({ do: 'leave' }));

@@ -19,7 +19,7 @@ export function Name({ session }) {
   return html`<span class="name">
     <${Link} to="s/${session.id}" class="name-link">${session.name}</${Link}>
     <span class="second">
-      <span class="mono dim">${session.id}</span>
+      <span class="mono dim" title=${session.id}>${session.id.slice(0, 8)}</span>
       ${labels.map(([key, value]) => html`<span class="label">${key}=${value}</span>`)}
     </span>
   </span>`;

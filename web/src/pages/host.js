@@ -70,8 +70,8 @@ function Pressure({ host }) {
   if (!host) return null;
   const { enforced, unenforced } = host.limits;
   return html`<p class="dim">
-      ${PRESSURE[host.memory.pressure]} ${count(host.guests, 'process', 'processes')} of at most ${host.max_guests};
-      ${bytes(host.memory.used_bytes)} charged of a budget of ${bytes(host.memory.budget_bytes)}.
+      ${PRESSURE[host.memory.pressure]} ${count(host.guests, 'process', 'processes')} of at most ${host.max_guests},
+      ${' '}${bytes(host.memory.used_bytes)} charged of a budget of ${bytes(host.memory.budget_bytes)}.
     </p>
     <details>
       <summary>Limits that this host can enforce: ${enforced.length} of ${enforced.length + unenforced.length}</summary>

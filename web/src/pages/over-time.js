@@ -10,7 +10,7 @@ import { Said } from '../ui/said.js';
 import { StateList, Strip } from '../ui/strip.js';
 import { WindowChoice, WINDOWS } from '../ui/window-choice.js';
 
-const CPU = [{ label: 'processor', color: '--ember', fill: '--ember-wash' }];
+const CPU = [{ label: '', color: '--ember', fill: '--ember-wash' }];
 const MEMORY = [
   { label: 'own', color: '--ember', fill: '--ember-wash' },
   { label: 'shared', color: '--ink-3', dash: [4, 3] },

@@ -136,8 +136,8 @@ export function SessionPage({ id }) {
     <div class="story" aria-live="polite"><${Story} act=${done} /></div>
     <div class="columns">
       <div class="wide">
-        <${OverTime} session=${session} />
         <${Command} session=${session} />
+        <${OverTime} session=${session} />
         <${FamilySheet} session=${session} lineage=${lineage} />
       </div>
       <div class="thin">

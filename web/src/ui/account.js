@@ -34,7 +34,7 @@ export function Account({ who, acting }) {
   const leave = () => signOut().catch((problem) => speak(problem.words));
   return html`<div class="account">
     ${who.admin
-      ? html`<span class="who">admin</span><${TenantChoice} own=${who.tenant} acting=${acting} />`
+      ? html`<span class="who admin">admin</span><${TenantChoice} own=${who.tenant} acting=${acting} />`
       : html`<span class="who" title="The tenant that you are signed in as">${who.tenant}</span>`}
     ${who.login !== false && html`<button type="button" class="button quiet" onClick=${leave}>Sign out</button>`}
   </div>`;

@@ -20,7 +20,7 @@ function Node({ node, here, states }) {
   const { kind, session, name, created } = node;
   const facts = [
     node.bytes !== null && bytes(node.bytes),
-    node.took_ms !== null && `took ${ms(node.took_ms)}`,
+    node.took_ms !== null && `${kind === 'session' ? 'there in' : 'in'} ${ms(node.took_ms)}`,
     created && when(created),
   ].filter(Boolean);
   const current = kind === 'session' && session === here;

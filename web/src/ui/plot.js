@@ -3,7 +3,7 @@
 // sentence to those who don't see it.
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import uPlot from 'uplot';
-import { timeOfDay, when } from '../lib/format.js';
+import { bytes, timeOfDay, when } from '../lib/format.js';
 import { html } from '../lib/html.js';
 import { useWidth } from '../lib/window.js';
 
@@ -21,7 +21,13 @@ export function useScheme() {
 
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-function axes(format, time) {
+// Axes have round numbers.
+const short = (text) => text.replace(/\.0(?= )/, '');
+
+// Of sizes: powers of two, as they are read.
+const DOUBLINGS = Array.from({ length: 50 }, (_, i) => 2 ** i);
+
+function axes(format, time, binary) {
   const common = {
     stroke: color('--ink-3'),
     font: '11px system-ui, sans-serif',
@@ -30,10 +36,26 @@ function axes(format, time) {
   };
   const clock = (u, splits) => splits.map((t) => timeOfDay(t * 1000).slice(0, 5));
   return [
-    { ...common, space: 70, grid: { show: false }, values: time ? clock : undefined },
-    { ...common, size: 64, space: 32, values: (u, splits) => splits.map((v) => (v === null ? '' : format(v))) },
+    { ...common, size: 26, space: 70, grid: { show: false }, values: time ? clock : undefined },
+    {
+      ...common,
+      size: 64,
+      space: 32,
+      ...(binary && { incrs: DOUBLINGS }),
+      values: (u, splits) => splits.map((v) => (v === null ? '' : short(format(v)))),
+    },
   ];
 }
+
+// The line is broken where nothing was measured for longer than so.
+const breaks = (seconds) => (u, at, first, last, gaps) => {
+  const [xs] = u.data;
+  for (let i = first + 1; i <= last; i++) {
+    if (xs[i] - xs[i - 1] > seconds)
+      uPlot.addGap(gaps, u.valToPos(xs[i - 1], 'x', true), u.valToPos(xs[i], 'x', true));
+  }
+  return gaps;
+};
 
 // `series`: [{label, color: a variable of the style sheet, fill, dash}]; x in seconds.
 function options({ series, format, most, gapSeconds }, width, height, hover) {
@@ -46,7 +68,7 @@ function options({ series, format, most, gapSeconds }, width, height, hover) {
       x: { time: true },
       y: { range: (u, low, high) => [0, Math.max(most ?? 0, high ? high * 1.08 : 1)] },
     },
-    axes: axes(format, true),
+    axes: axes(format, true, format === bytes),
     series: [
       {},
       ...series.map(({ label, color: name, fill, dash }) => ({
@@ -57,16 +79,7 @@ function options({ series, format, most, gapSeconds }, width, height, hover) {
         fill: fill ? color(fill) : undefined,
         points: { show: false },
         spanGaps: false,
-        gaps: gapSeconds
-          ? (u, at, first, last, gaps) => {
-              const [xs] = u.data;
-              for (let i = first + 1; i <= last; i++) {
-                if (xs[i] - xs[i - 1] > gapSeconds)
-                  uPlot.addGap(gaps, u.valToPos(xs[i - 1], 'x', true), u.valToPos(xs[i], 'x', true));
-              }
-              return gaps;
-            }
-          : undefined,
+        ...(gapSeconds && { gaps: breaks(gapSeconds) }),
       })),
     ],
     hooks: { setCursor: [(u) => hover(u.cursor.idx ?? null)] },
@@ -107,7 +120,8 @@ export function Plot({ title, data, series, format, most, gapSeconds, height = 1
   const i = at ?? last;
   const told = series.map(({ label }, s) => {
     const value = data[s + 1][i];
-    return `${label} ${value === null || value === undefined ? '–' : format(value)}`;
+    const figure = value === null || value === undefined ? '–' : format(value);
+    return label ? `${label} ${figure}` : figure;
   });
   const spoken = has ? `${title}: ${told.join(', ')}` : `${title}: nothing measured yet`;
   return html`<figure class="plot-figure">
@@ -123,7 +137,13 @@ export function Plot({ title, data, series, format, most, gapSeconds, height = 1
   </figure>`;
 }
 
-const logTicks = [0.1, 1, 10, 100, 1000, 10000, 100000];
+const TENS = [0.1, 1, 10, 100, 1000, 10000, 100000];
+const HALVES = TENS.flatMap((n) => [n, 2 * n, 5 * n]);
+
+function ticks(low, high) {
+  return (high / low > 300 ? TENS : HALVES).filter((t) => t >= low && t <= high);
+}
+
 
 // How often what took how long: bars over a scale of powers of ten.
 export function Histogram({ buckets, format, label, height = 110 }) {
@@ -147,8 +167,9 @@ export function Histogram({ buckets, format, label, height = 110 }) {
         axes: [
           {
             ...common[0],
-            splits: () => logTicks.filter((t) => t >= low / 2.5 && t <= high * 2.5),
-            values: (u, splits) => splits.map(format),
+            splits: () => ticks(low / 2.5, high * 2.5),
+            filter: (u, splits) => splits,
+            values: (u, splits) => splits.map((t) => short(format(t))),
           },
           { ...common[1], show: false },
         ],
