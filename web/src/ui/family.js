@@ -31,7 +31,7 @@ function Node({ node, here, states }) {
     ${kind === 'gone' && html`<span class="dim">${KINDS.gone} <code>${session}</code></span>`}
     ${(kind === 'park' || kind === 'checkpoint') &&
     html`<span class="state cold"><${StateShape} state="parked" size=${12} /></span> ${KINDS[kind]}
-      ${kind === 'checkpoint' && html`<b>${name}</b>`}`}
+      ${kind === 'checkpoint' && html`${' '}<b>${name}</b>`}`}
     <span class="dim">${facts.join(' · ')}</span>
   </span>`;
 }
