@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// Two tenants in two browsers, and the admin above them.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { inState, launch, person, rowOf, signIn, wellBehaved } from './browser.mjs';
+import { World } from './world.mjs';
+
+let world;
+let browser;
+let tokens;
+
+before(async () => {
+  world = await World.open();
+  browser = await launch();
+  tokens = { ada: await world.tenant('ada'), bob: await world.tenant('bob') };
+});
+after(async () => {
+  await browser?.close();
+  await world?.close();
+});
+
+test('each sees its own, live, and nothing of the other', async () => {
+  const [ada, bob] = await Promise.all(['ada', 'bob'].map(() => person(browser, world)));
+  const adas = await signIn(ada, tokens.ada);
+  const bobs = await signIn(bob, tokens.bob);
+  await adas.getByText('Live', { exact: true }).waitFor();
+  await bobs.getByText('Live', { exact: true }).waitFor();
+
+  // Both have one of the same name.
+  const mine = await world.create('box', { tenant: 'ada' });
+  const yours = await world.create('box', { tenant: 'bob' });
+  await inState(adas, 'box', 'running');
+  await inState(bobs, 'box', 'running');
+  assert.equal(await rowOf(adas, 'box').getAttribute('data-id'), mine.id);
+  assert.equal(await rowOf(bobs, 'box').getAttribute('data-id'), yours.id);
+
+  await rowOf(adas, 'box').getByRole('button', { name: 'Park box' }).click();
+  await inState(adas, 'box', 'parked');
+  assert.equal(await rowOf(bobs, 'box').getAttribute('data-state'), 'running');
+  assert.equal(await adas.locator('[data-id]').count(), 1);
+  assert.equal(await bobs.locator('[data-id]').count(), 1);
+
+  // The other's address leads nowhere.
+  await bobs.goto(`${world.url}/#/s/${mine.id}`);
+  await bobs.getByRole('heading', { name: 'No such session' }).waitFor();
+  // A tenant's own account, and nothing to administer.
+  await bobs.getByRole('link', { name: 'Account' }).click();
+  await bobs.getByRole('heading', { name: 'bob' }).waitFor();
+  assert.equal(await bobs.getByText('New tenant').count(), 0);
+
+  wellBehaved(ada);
+  wellBehaved(bob);
+  await ada.close();
+  await bob.close();
+});
+
+test('the admin makes a tenant and its token, which is shown once and signs in', async () => {
+  const admin = await person(browser, world);
+  const page = await signIn(admin, await world.adminToken());
+  await page.getByRole('link', { name: 'Admin' }).click();
+  await page.getByRole('button', { name: 'New tenant' }).click();
+  await page.getByRole('dialog').getByLabel('Name', { exact: true }).fill('carol');
+  await page.getByRole('dialog').getByRole('button', { name: 'Make it' }).click();
+  await page.getByRole('link', { name: 'carol' }).click();
+  await page.getByText('nobody can sign in as carol yet').waitFor();
+  await page.getByRole('button', { name: 'New token for carol' }).click();
+  await page.getByRole('dialog').getByLabel('What it is for').fill('her laptop');
+  await page.getByRole('dialog').getByRole('button', { name: 'Make it' }).click();
+  const token = await page.getByRole('dialog').locator('.secret code').textContent();
+  await page.getByRole('button', { name: 'I have it' }).click();
+  assert.ok(!(await page.content()).includes(token));
+  await page.getByRole('cell', { name: 'her laptop', exact: true }).waitFor();
+
+  const carol = await person(browser, world);
+  const hers = await signIn(carol, token);
+  await hers.getByText('No sessions yet').waitFor();
+
+  // A quota, seen by whom it is for.
+  await page.getByRole('button', { name: 'Change quotas …' }).click();
+  await page.getByRole('dialog').getByLabel('Sessions that run').fill('1');
+  await page.getByRole('dialog').getByRole('button', { name: 'Set' }).click();
+  await page.getByText('of 1', { exact: true }).waitFor();
+  await world.create('only', { tenant: 'carol' });
+  await inState(hers, 'only', 'running');
+  await hers.getByRole('button', { name: 'Start a session' }).click();
+  await hers.getByRole('dialog').getByRole('button', { name: 'Start', exact: true }).click();
+  await hers.getByText('You have as many running sessions as you may have.').waitFor();
+  await hers.keyboard.press('Escape');
+
+  // The admin looks at another tenant's sessions.
+  await page.getByRole('link', { name: 'Sessions' }).click();
+  await page.getByLabel('Show the sessions of tenant').selectOption('carol');
+  await inState(page, 'only', 'running');
+  await rowOf(page, 'only').getByRole('button', { name: 'Park only' }).click();
+  await inState(hers, 'only', 'parked');
+
+  // Without her token she is out, at once and without asking for anything.
+  await page.getByRole('link', { name: 'Admin' }).click();
+  await page.getByRole('link', { name: 'carol' }).click();
+  await page.getByRole('button', { name: 'Remove token her laptop' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Remove it' }).click();
+  await hers.getByRole('dialog', { name: 'Sign in again' }).waitFor();
+
+  wellBehaved(admin);
+  await admin.close();
+  await carol.close();
+});
