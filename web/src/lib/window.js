@@ -3,7 +3,8 @@
 // two numbers.
 import { useLayoutEffect, useState } from 'preact/hooks';
 
-const MORE = 8; // rows beyond each edge, so that the next to be focused is there
+const STEP = 4; // rows that come and go at a time
+const MORE = 4; // rows beyond each edge, so that the next to be focused is there
 
 // [first, end) of `count` rows of `height` px in `node`.
 export function useWindow(node, count, height) {
@@ -14,8 +15,8 @@ export function useWindow(node, count, height) {
       frame = 0;
       if (!node.current) return;
       const top = -node.current.getBoundingClientRect().top;
-      const first = Math.max(0, Math.floor(top / height) - MORE);
-      const end = Math.ceil((top + innerHeight) / height) + MORE;
+      const first = Math.max(0, Math.floor((top / height - MORE) / STEP) * STEP);
+      const end = Math.ceil(((top + innerHeight) / height + MORE) / STEP) * STEP;
       setRange((old) => (old[0] === first && old[1] === end ? old : [first, end]));
     };
     const later = () => {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sessions to compare: a table whose rows are equally high, of which those are there that can be seen.
+// Roles are said, since the style sheet lays it out as what is no table (see .sessions).
 import { Component } from 'preact';
 import { useMemo, useRef } from 'preact/hooks';
 import { html } from '../lib/html.js';
@@ -28,9 +29,9 @@ function Head({ sort, all, some, onAll }) {
   const down = sort.startsWith('-');
   const by = down ? sort.slice(1) : sort;
   const turn = (key) => setQuery({ sort: by === key && !down ? `-${key}` : key }, false);
-  return html`<thead>
-    <tr>
-      <th class="c-check" scope="col">
+  return html`<thead role="rowgroup">
+    <tr role="row" aria-rowindex="1">
+      <th class="c-check" scope="col" role="columnheader">
         <input
           type="checkbox"
           aria-label="Select all that are shown"
@@ -42,6 +43,7 @@ function Head({ sort, all, some, onAll }) {
       ${COLUMNS.map(
         ([key, word]) => html`<th
           scope="col"
+          role="columnheader"
           class="c-${key}"
           aria-sort=${by === key ? (down ? 'descending' : 'ascending') : undefined}
         >
@@ -50,7 +52,7 @@ function Head({ sort, all, some, onAll }) {
           </button>
         </th>`,
       )}
-      <th scope="col" class="c-actions"><span class="unseen">Actions</span></th>
+      <th scope="col" role="columnheader" class="c-actions"><span class="unseen">Actions</span></th>
     </tr>
   </thead>`;
 }
@@ -61,15 +63,17 @@ class Row extends Component {
     return session !== this.props.session || marked !== this.props.marked || at !== this.props.at;
   }
 
-  render({ session, marked, onMark, at }) {
+  render({ session, marked, onMark, at, height }) {
     return html`<tr
-      class=${marked ? 'marked' : ''}
+      role="row"
+      class="row ${marked ? 'marked' : ''}"
+      style=${{ transform: `translateY(${at * height}px)` }}
       aria-rowindex=${at + 2}
       data-id=${session.id}
       data-state=${session.state}
       data-event=${session.event}
     >
-      <td class="c-check">
+      <td role="cell" class="c-check">
         <input
           type="checkbox"
           aria-label="Select ${session.name}"
@@ -77,39 +81,35 @@ class Row extends Component {
           onChange=${() => onMark(session.id)}
         />
       </td>
-      <th class="c-name" scope="row"><${Name} session=${session} /></th>
-      <td class="c-state">
+      <th class="c-name" scope="row" role="rowheader"><${Name} session=${session} /></th>
+      <td role="cell" class="c-state">
         <span class="two"><${State} state=${session.state} /><${Outcome} session=${session} /></span>
       </td>
-      <td class="c-template">${session.template}</td>
-      <td class="c-memory"><${Memory} session=${session} /></td>
-      <td class="c-image"><${Image} session=${session} /></td>
-      <td class="c-active">
+      <td role="cell" class="c-template">${session.template}</td>
+      <td role="cell" class="c-memory"><${Memory} session=${session} /></td>
+      <td role="cell" class="c-image"><${Image} session=${session} /></td>
+      <td role="cell" class="c-active">
         <span class="two"><span><${LastUse} session=${session} /> ago</span><${Due} session=${session} /></span>
       </td>
-      <td class="c-created"><${Ago} time=${session.created} /></td>
-      <td class="c-actions"><${Actions} session=${session} /></td>
+      <td role="cell" class="c-created"><${Ago} time=${session.created} /></td>
+      <td role="cell" class="c-actions"><${Actions} session=${session} /></td>
     </tr>`;
   }
 }
-
-const gap = (rows, height) =>
-  html`<tr class="gap" aria-hidden="true"><td colspan="9" style=${{ height: `${rows * height}px` }}></td></tr>`;
 
 export function SessionTable({ shown, marked, onMark, onAll, query }) {
   const body = useRef();
   const height = useMemo(() => parseFloat(getComputedStyle(document.documentElement).fontSize) * ROW_REM, []);
   const [first, end] = useWindow(body, shown.length, height);
   const count = shown.reduce((n, { id }) => n + marked.has(id), 0);
-  return html`<table class="sessions" aria-label="Sessions" aria-rowcount=${shown.length + 1}>
+  return html`<table class="sessions" role="table" aria-label="Sessions" aria-rowcount=${shown.length + 1}>
     <${Head}
       sort=${query.sort || DEFAULT_SORT}
       all=${count > 0 && count === shown.length}
       some=${count > 0}
       onAll=${onAll}
     />
-    <tbody ref=${body}>
-      ${first > 0 && gap(first, height)}
+    <tbody role="rowgroup" ref=${body} style=${{ height: `${shown.length * height}px` }}>
       ${shown
         .slice(first, end)
         .map(
@@ -118,11 +118,11 @@ export function SessionTable({ shown, marked, onMark, onAll, query }) {
               key=${session.id}
               session=${session}
               at=${first + i}
+              height=${height}
               marked=${marked.has(session.id)}
               onMark=${onMark}
             />`,
         )}
-      ${end < shown.length && gap(shown.length - end, height)}
     </tbody>
   </table>`;
 }
