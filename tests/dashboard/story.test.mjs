@@ -108,7 +108,7 @@ test('pause and going on, checkpoint and a fork of it, rename, and what was done
   await form.getByLabel('Name', { exact: true }).fill('before-lunch');
   await form.getByRole('button', { name: 'Take it' }).click();
   await story().getByText(/^Checkpoint before-lunch in/).waitFor();
-  await page.getByRole('button', { name: 'Fork from checkpoint before-lunch' }).click();
+  await page.getByRole('button', { name: 'Fork from before-lunch …' }).click();
   await page.getByRole('dialog').getByLabel('How many').fill('1');
   await page.getByRole('dialog').getByLabel('Name', { exact: true }).fill('after-lunch');
   await page.getByRole('dialog').getByRole('button', { name: 'Fork', exact: true }).click();
@@ -119,7 +119,7 @@ test('pause and going on, checkpoint and a fork of it, rename, and what was done
   await page.getByRole('dialog').getByRole('button', { name: 'Rename' }).click();
   await page.getByRole('heading', { level: 1, name: 'way-there' }).waitFor();
 
-  const trail = page.getByRole('region', { name: 'Audit trail' }).last();
+  const trail = page.getByRole('region', { name: 'Audit trail' });
   for (const op of ['fork', 'pause', 'unpause', 'checkpoint']) await trail.getByRole('cell', { name: op, exact: true }).first().waitFor();
 });
 

@@ -86,9 +86,9 @@ function Frame() {
       ${state.state === 'failed'
         ? html`<${Said} what="Sessions can’t be shown" problem=${state.problem} again=${start} />`
         : html`<${Page} page=${page} rest=${rest} />`}
+      <${Menus} />
     </main>
-    <${Dialogs} />
-    <${Menus} />`;
+    <${Dialogs} />`;
 }
 
 export function App() {

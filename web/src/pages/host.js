@@ -91,11 +91,11 @@ export function HostSheet({ memory, pool, window, admin }) {
     return saved ? [xs, own, own.map((n, i) => n + saved[i])] : [xs, own];
   }, [data]);
   const to = data ? Date.parse(data.now) / 1000 : 0;
-  return html`<section class="sheet" aria-labelledby="host-title">
+  return html`<section class="sheet host-sheet" aria-labelledby="host-title">
     <header><h2 id="host-title">${admin ? 'The host’s memory' : 'Your sessions’ memory'}</h2></header>
     <div class="body stack">
       ${problem && html`<${Said} problem=${problem} again=${again} />`}
-      ${!data && !problem && html`<div class="host-room"><${Working}>Reading the host’s figures</${Working}></div>`}
+      ${!data && !problem && html`<${Working}>Reading the host’s figures</${Working}>`}
       ${data &&
       html`<${Saved} data=${data} />
         ${admin && html`<${HostBar} now=${data.current} />`}

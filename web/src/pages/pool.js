@@ -40,7 +40,7 @@ export function PoolPage() {
       <${WindowChoice} value=${window} onChange=${setWindow} />
     </div>
     <${HostSheet} memory=${memory} pool=${now.data} window=${window} admin=${who.admin} />
-    <section class="sheet" aria-labelledby="stock-title">
+    <section class="sheet stock-sheet" aria-labelledby="stock-title">
       <header>
         <h2 id="stock-title">Guests that wait</h2>
         <span class="side">${now.data ? queueWords(now.data.queue) : ''}</span>

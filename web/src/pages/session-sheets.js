@@ -152,18 +152,16 @@ function Checkpoints({ session, nodes, again }) {
             <button
               type="button"
               class="button"
-              aria-label="Fork from checkpoint ${name}"
               onClick=${() => openDialog(ForkForm, { session, checkpoints: own, image: name })}
             >
-              Fork from it …
+              Fork from ${name} …
             </button>
             <button
               type="button"
               class="button quiet"
-              aria-label="Remove checkpoint ${name}"
               onClick=${() => openDialog(RemoveForm, { session, name, })}
             >
-              Remove …
+              Remove ${name} …
             </button>
           </span>
         </li>`,

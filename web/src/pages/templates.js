@@ -112,7 +112,7 @@ export function TemplatesSheet() {
             one to try with.
           </p>
         </div>`
-      : html`<div class="scroll-x" tabindex="0" role="region" aria-label="Templates">
+      : html`<div class="scroll-x" tabindex="0" role="region" aria-label="Table of templates">
           <table class="list">
             <thead>
               <tr>

@@ -67,7 +67,7 @@ export function Times({ ask, window, template, onTemplate }) {
     return [at.map((t) => t / 1000), claim, resume, park];
   }, [part]);
   const to = data ? Date.parse(data.now) / 1000 : 0;
-  return html`<section class="sheet" aria-labelledby="times-title">
+  return html`<section class="sheet times-sheet" aria-labelledby="times-title">
     <header>
       <h2 id="times-title">How long it took</h2>
       ${data?.templates.length > 1 &&

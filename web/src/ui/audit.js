@@ -15,7 +15,7 @@ function Detail({ detail }) {
 }
 
 export function Audit({ entries, withObject }) {
-  return html`<div class="scroll-x" tabindex="0" role="region" aria-label="Audit trail">
+  return html`<div class="scroll-x" tabindex="0" role="region" aria-label="Entries of the audit log">
     <table class="list">
       <thead>
         <tr>

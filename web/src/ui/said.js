@@ -18,13 +18,13 @@ export function Speaker() {
 export function Said({ problem, what, onClose, again }) {
   const words = problem instanceof Problem ? problem.words : 'Something failed in this page.';
   return html`<div class="said bad" role="alert">
-    <h3>
+    <p class="said-title">
       <span>${what ? `${what}: ` : ''}${words}</span>
       ${onClose &&
       html`<button type="button" class="link" onClick=${onClose} aria-label="Dismiss">
         <${Icon} name="close" />
       </button>`}
-    </h3>
+    </p>
     <p class="detail">${problem.detail || problem.message}</p>
     ${problem.hint && html`<p>${problem.hint}</p>`}
     ${problem.retryAfter > 0 && html`<p>Try again in ${problem.retryAfter} s.</p>`}

@@ -17,10 +17,10 @@ export function Story({ act }) {
   const story = storyOf(act);
   if (!story) return null;
   return html`<section class="said ${story.look}" aria-label="What happened">
-    <h3>
+    <p class="said-title">
       <span>${story.title}</span>
       <button type="button" class="link" onClick=${close} aria-label="Dismiss"><${Icon} name="close" /></button>
-    </h3>
+    </p>
     ${story.text && html`<p>${story.text}</p>`}
     ${story.steps &&
     html`<ol class="steps">
