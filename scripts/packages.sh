@@ -7,6 +7,9 @@ packages_build=(gcc libc6-dev meson ninja-build pkg-config libcurl4-openssl-dev 
   libxxhash-dev libzstd-dev systemtap-sdt-dev)
 packages_run=(qemu-system-x86)
 packages_guest=(cpio xz-utils zstd)
+# What the dashboard is built with, and what it is tested in.
+packages_dashboard=(nodejs npm)
+packages_browser=(chromium fonts-dejavu-core)
 packages_test=(binutils bsdutils libcriterion-dev libxml2-utils git openssl scdoc)
 packages_check=(clang libclang-rt-dev llvm shellcheck)
 packages_long=(clang-tidy)
