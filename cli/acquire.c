@@ -12,6 +12,7 @@ enum {
 	KEY_RETENTION,
 	KEY_ENV,
 	KEY_LABEL,
+	KEY_LIMIT,
 	KEY_WAIT,
 	KEY_IMAGE,
 };
@@ -35,6 +36,7 @@ struct acquire {
 	size_t n_env;
 	const char **labels;
 	size_t n_labels;
+	json_t *limits;
 	bool quiet;
 };
 
@@ -48,6 +50,8 @@ static const struct argp_option acquire_options[] = {
 	{"env", KEY_ENV, "NAME=VALUE", 0, "In the environment of its commands; as often as needed",
 		0},
 	{"label", KEY_LABEL, "NAME=VALUE", 0, "A label; as often as needed", 0},
+	{"limit", KEY_LIMIT, "NAME=VALUE", 0,
+		"A limit: cpus, memory, pids, nofile, io, net; as often as needed", 0},
 	{"wait", KEY_WAIT, "TIME", 0, "How long to wait for a place", 0},
 	{"quiet", 'q', NULL, 0, "Print nothing but the id", 0},
 	{0},
@@ -88,6 +92,9 @@ static error_t acquire_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_LABEL:
 		append(&acquire->labels, &acquire->n_labels, arg);
+		return 0;
+	case KEY_LIMIT:
+		cli_need_limit(state, acquire->limits, arg);
 		return 0;
 	case KEY_WAIT:
 		spec->wait_s = (unsigned int)cli_need_duration(state, "--wait", arg);
@@ -132,6 +139,7 @@ int cli_acquire(struct cli *cli, int argc, char **argv)
 				.idle_s = TORPOR_CLIENT_UNSET,
 				.retention_s = TORPOR_CLIENT_UNSET,
 			},
+		.limits = json_object(),
 	};
 	struct cli_words words = {
 		.cli = cli,
@@ -149,7 +157,12 @@ int cli_acquire(struct cli *cli, int argc, char **argv)
 	options.spec.template_name = words.words[0];
 	options.spec.env = options.env;
 	options.spec.labels = options.labels;
+	char *limits =
+		json_object_size(options.limits) ? json_dumps(options.limits, JSON_COMPACT) : NULL;
+	options.spec.limits = limits;
 	int status = cli_with_client(cli, acquire, &options);
+	free(limits);
+	json_decref(options.limits);
 	free(options.env);
 	free(options.labels);
 	free(words.words);

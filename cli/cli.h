@@ -73,6 +73,9 @@ int cli_tenant(struct cli *cli, int argc, char **argv);
 int cli_token(struct cli *cli, int argc, char **argv);
 int cli_audit(struct cli *cli, int argc, char **argv);
 int cli_dashboard(struct cli *cli, int argc, char **argv);
+int cli_set(struct cli *cli, int argc, char **argv);
+int cli_history(struct cli *cli, int argc, char **argv);
+int cli_tree(struct cli *cli, int argc, char **argv);
 
 /*
  * Runs the one of COMMANDS (ended by a NULL name) that argv[0] names; says what there is if it is
@@ -107,6 +110,10 @@ bool cli_parse_duration(const char *text, int64_t *seconds_out);
 int64_t cli_need_duration(struct argp_state *state, const char *option, const char *arg);
 uint64_t cli_need_number(
 	struct argp_state *state, const char *option, const char *arg, uint64_t min, uint64_t max);
+
+/* Puts a limit ("cpus=0.5", "memory=512M" ...; "none": none) into OBJECT, as torpord has it; ends
+ * the program with a complaint if it is none. */
+void cli_need_limit(struct argp_state *state, json_t *object, const char *arg);
 
 /* --- remote.c: torpord --- */
 

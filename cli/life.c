@@ -249,6 +249,56 @@ int cli_unpause(struct cli *cli, int argc, char **argv)
 
 /* --- checkpoint --- */
 
+enum { KEY_REMOVE = 512 };
+
+static const struct argp_option checkpoint_options[] = {
+	{"remove", KEY_REMOVE, NULL, 0, "Remove that checkpoint instead", 0},
+	{0},
+};
+
+static error_t checkpoint_option(int key, char *arg, struct argp_state *state)
+{
+	struct cli_words *words = state->input;
+	bool *remove = words->input;
+
+	(void)arg;
+	if (key == KEY_REMOVE) {
+		*remove = true;
+		return 0;
+	}
+	if (key == ARGP_KEY_SUCCESS && *remove && words->n < 2)
+		argp_error(state, "--remove takes the checkpoint's NAME");
+	return ARGP_ERR_UNKNOWN;
+}
+
+static struct torpor_error *remove_checkpoint(
+	struct cli *cli, struct torpor_client *client, void *input)
+{
+	const struct cli_words *words = input;
+	struct torpor_remote_session found;
+	char *tail = NULL;
+	struct torpor_error *err = torpor_client_find(client, words->words[0], &cli->call, &found);
+
+	if (err)
+		return err;
+	char *name = torpor_client_escape(words->words[1]);
+	if (asprintf(&tail, "/images/%s", name) < 0)
+		abort();
+	char *path = cli_path("/v1/sessions/", found.id, tail);
+	err = cli_ask(cli, client, "DELETE", path, NULL, NULL);
+	if (!err && cli->json)
+		cli_print_json(json_pack("{s:s, s:s, s:s}", "id", found.id, "checkpoint",
+			words->words[1], "state", "removed"));
+	else if (!err)
+		printf("%s %s, checkpoint %s removed\n", cli_short(found.id), found.name,
+			words->words[1]);
+	torpor_remote_session_deinit(&found);
+	free(path);
+	free(tail);
+	free(name);
+	return err;
+}
+
 static struct torpor_error *checkpoint(struct cli *cli, struct torpor_client *client, void *input)
 {
 	const struct cli_words *words = input;
@@ -275,6 +325,7 @@ static struct torpor_error *checkpoint(struct cli *cli, struct torpor_client *cl
 
 int cli_checkpoint(struct cli *cli, int argc, char **argv)
 {
+	bool remove = false;
 	struct cli_words words = {
 		.cli = cli,
 		.args_doc = "ID [NAME]",
@@ -282,10 +333,13 @@ int cli_checkpoint(struct cli *cli, int argc, char **argv)
 		       "session runs on.",
 		.min = 1,
 		.max = 2,
+		.options = checkpoint_options,
+		.option = checkpoint_option,
+		.input = &remove,
 	};
 
 	cli_parse_words(&words, argc, argv);
-	int status = cli_with_client(cli, checkpoint, &words);
+	int status = cli_with_client(cli, remove ? remove_checkpoint : checkpoint, &words);
 	free(words.words);
 	return status;
 }

@@ -58,6 +58,83 @@ problem() { # STATUS CODE DETAIL [MORE]
   echo '<b {"type":"urn:torpor:problem:'"$2"'","status":'"$1"',"detail":"'"$3"'"'"${4:-}"'}'
 }
 
+# --- set, history, tree, limits ---
+
+run 0 acquire minimal --limit cpus=0.5 --limit memory=64M --limit pids=10 <<END
+> POST /v1/sessions
+>b {"template":"minimal","limits":{"cpus":0.5,"memory_bytes":67108864,"pids":10}}
+< 201 application/json
+<b $(session $id demo running)
+END
+run 2 acquire minimal --limit cpus </dev/null
+has err '--limit takes cpus=0.5'
+run 2 acquire minimal --limit pids=many </dev/null
+
+run 0 set demo --name other --ttl never --idle 15m --label team=b --limit io=1M <<END
+$(found demo $id demo running)
+> PATCH /v1/sessions/$id
+>b {"name":"other","ttl_s":0,"idle_s":900,"labels":{"team":"b"},"limits":{"io_bytes_per_s":1048576}}
+< 200 application/json
+<b $(session $id other running ',"limits":{"io_bytes_per_s":1048576,"unenforced":["io: not here"]}')
+END
+out "k3v9q2m7 other running"
+has err "io: not here isn't enforced on this host"
+
+run 0 set demo --label none --limit none <<END
+$(found demo $id demo running)
+> PATCH /v1/sessions/$id
+>b {"labels":{},"limits":{}}
+< 200 application/json
+<b $(session $id demo running)
+END
+
+run 0 checkpoint demo before --remove <<END
+$(found demo $id demo running)
+> DELETE /v1/sessions/$id/images/before
+< 204
+END
+out "k3v9q2m7 demo, checkpoint before removed"
+run 2 checkpoint demo --remove </dev/null
+
+run 0 history demo --day <<END
+$(found demo $id demo running)
+> GET /v1/sessions/$id/history?window=day
+< 200 application/json
+<b {"samples":{"at":[1000],"cpu_percent":[2.5],"private_bytes":[1048576]},"states":[{"at":"2026-01-02T03:04:05.678Z","state":"running","reason":null}],"operations":[{"at":"2026-01-02T03:04:06.678Z","op":"park","took_ms":12.34,"source":null,"image_bytes":12800}]}
+END
+out "03:04:05.678  running
+03:04:06.678  park took 12.3 ms (12.5 KiB)
+At most 1.0 MiB of its own, and 2.5 % of a processor."
+
+run 0 history --host <<END
+> GET /v1/history/host
+< 200 application/json
+<b {"from":"2026-01-02T03:04:05.678Z","samples":{"sessions_bytes":[4096,1024]},"current":{"sessions_bytes":1048576,"saved_bytes":3145728,"image_bytes":12800,"running":1,"parked":3}}
+END
+has out "sessions take 1.0 MiB; all of them running, about 4.0 MiB"
+has_not out "available"
+
+run 0 history --pool <<END
+> GET /v1/history/pool
+< 200 application/json
+<b {"templates":[{"name":"minimal","claim":{"count":2,"p50_ms":1.5,"p95_ms":2.5,"p99_ms":3.5,"max_ms":4.5},"park":{"count":0}}]}
+END
+has out "minimal                  claim             2        1.5        2.5        3.5        4.5"
+has_not out "park"
+run 2 history </dev/null
+has err "an ID, --host or --pool is needed"
+run 2 history demo --host </dev/null
+
+run 0 tree demo <<END
+$(found demo $id demo running)
+> GET /v1/sessions/$id/lineage
+< 200 application/json
+<b {"session":"$id","truncated":false,"nodes":[{"id":"$id","kind":"session","parent":null,"session":"$id","name":"demo","state":"running","took_ms":3.14},{"id":"$id/cp","kind":"checkpoint","parent":"$id","session":"$id","name":"cp","bytes":12800,"took_ms":null},{"id":"$other","kind":"session","parent":"$id/cp","session":"$other","name":"f","state":"parked","took_ms":null}]}
+END
+out "k3v9q2m7 demo running, took 3.1 ms
+  checkpoint cp, 12.5 KiB
+    k3v9zzzz f parked"
+
 # --- dashboard ---
 
 run 0 dashboard <<END

@@ -42,7 +42,7 @@ commands=$("$torpor" --help | help_commands)
 # The page of a command: its own, or that of those it goes with.
 page_of() { # COMMAND
   case $1 in
-  acquire | ls | show | park | resume | pause | unpause | checkpoint | fork | rm) echo session ;;
+  acquire | ls | show | park | resume | pause | unpause | checkpoint | fork | set | history | tree | rm) echo session ;;
   events | pool) echo top ;;
   tenant | token | audit) echo admin ;;
   import | export) echo libvirt ;;
