@@ -123,7 +123,7 @@ Test(lineage, whose_source_is_gone)
 
 Test(lineage, is_bounded)
 {
-	char name[5];
+	char name[16];
 
 	put("root", NULL, "{}");
 	for (int i = 0; i < 600; i++) {
