@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fuzzes what reads bytes of strangers before a handler is called: paths, queries, JWTs; and the
- * configuration. The first byte says which.
+ * Fuzzes what reads bytes of strangers before a handler is called: paths, queries, JWTs, cookies;
+ * and the configuration. The first byte says which, from '0' on.
  */
 #include <stdio.h>
 #include <string.h>
@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "daemon/config.h"
 #include "daemon/jwt.h"
+#include "daemon/login.h"
 #include "daemon/route.h"
 #include "stub_routes.h"
 
@@ -78,6 +79,20 @@ static void fuzz_jwt(const char *text)
 	torpor_error_free(tp_jwt_verify(keys, text, 0, &actor));
 }
 
+/* Nothing that wasn't sealed opens. */
+static void fuzz_login(const char *text)
+{
+	static struct tp_logins *logins;
+	struct tp_login login;
+
+	if (!logins && tp_logins_new(NULL, &logins))
+		abort();
+	struct torpor_error *err = tp_login_open(logins, text, 0, &login);
+	if (!err || tp_login_code_use(logins, text, 0))
+		abort();
+	torpor_error_free(err);
+}
+
 static void fuzz_config(const char *text, size_t len)
 {
 	struct tp_config_faults faults;
@@ -98,7 +113,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size == 0)
 		return 0;
 	TP_FREE char *text = tp_strndup((const char *)data + 1, size - 1);
-	switch (data[0] % 4) {
+	switch ((uint8_t)(data[0] - '0') % 5) {
 	case 0:
 		fuzz_path(text);
 		break;
@@ -107,6 +122,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		break;
 	case 2:
 		fuzz_jwt(text);
+		break;
+	case 4:
+		fuzz_login(text);
 		break;
 	default:
 		fuzz_config((const char *)data + 1, size - 1);
