@@ -151,6 +151,8 @@ static void print_limits(const json_t *limits)
 	json_object_foreach ((json_t *)limits, key, value) {
 		if (json_is_integer(value))
 			printf("%-12s %s=%jd\n", "limit", key, (intmax_t)json_integer_value(value));
+		else if (json_is_real(value))
+			printf("%-12s %s=%g\n", "limit", key, json_real_value(value));
 	}
 	json_array_foreach (json_object_get(limits, "unenforced"), i, value)
 		printf("%-12s %s isn't enforced on this host\n", "limit",
