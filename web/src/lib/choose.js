@@ -18,19 +18,32 @@ function textOf(session) {
 const memory = ({ id, guest }) => (guest ? (usage.get(id)?.private ?? 0) : -1);
 const active = ({ id, last_active: time }) => Math.max(usage.get(id)?.active ?? 0, Date.parse(time));
 
-export const SORTS = {
-  name: ['Name', ({ name }) => name.toLowerCase()],
-  state: ['State', ({ state }) => stateOf(state).word],
-  template: ['Template', ({ template }) => template],
-  memory: ['Memory', memory],
-  image: ['Image', ({ image }) => image?.bytes ?? -1],
-  active: ['Last used', active],
-  created: ['Age', ({ created }) => created],
+const SORTS = {
+  name: ({ name }) => name.toLowerCase(),
+  state: ({ state }) => stateOf(state).word,
+  template: ({ template }) => template,
+  memory,
+  image: ({ image }) => image?.bytes ?? -1,
+  active,
+  created: ({ created }) => created,
 };
 
 export const DEFAULT_SORT = '-created';
 
-function order([, key], down) {
+// Orders, in the words of a list to choose from.
+export const ORDERS = [
+  ['-created', 'Newest first'],
+  ['created', 'Oldest first'],
+  ['name', 'By name'],
+  ['state', 'By state'],
+  ['template', 'By template'],
+  ['-memory', 'Most memory first'],
+  ['-image', 'Largest image first'],
+  ['-active', 'Last used first'],
+  ['active', 'Longest idle first'],
+];
+
+function order(key, down) {
   const sign = down ? -1 : 1;
   const keys = new Map();
   const keyOf = (session) => {

@@ -39,8 +39,15 @@ function applySession(session, event) {
   sessions.put(session.id, event ? { ...session, event } : session);
 }
 
-// An answer has it before the event does.
-export const noteSession = (session) => session?.id && applySession(session);
+// An answer has it before the event does; that for a single session has its memory too.
+export function noteSession(session) {
+  if (!session?.id) return;
+  applySession(session);
+  const { private_bytes: own, resident_bytes: all } = session.guest ?? {};
+  if (own === undefined) return;
+  const { id, last_active: active } = session;
+  usage.put(id, { cpu: null, commands: 0, ...usage.latest(id), id, private: own, shared: all - own, active: Date.parse(active) });
+}
 
 async function readSessions() {
   const all = [];

@@ -14,7 +14,7 @@ import { Quotas, Tenant, TenantForm } from './tenant.js';
 import { TemplatesSheet } from './templates.js';
 
 function Tenants({ ask, open }) {
-  return html`<section class="sheet" aria-labelledby="tenants-title">
+  return html`<section class="sheet tenants-sheet" aria-labelledby="tenants-title">
     <header>
       <h2 id="tenants-title">Tenants</h2>
       <button type="button" class="button" onClick=${() => openDialog(TenantForm, { again: ask.again })}>New tenant</button>
@@ -39,7 +39,7 @@ function Tenants({ ask, open }) {
               ${tenant.name}
             </${Link}>
             <span class="dim">
-              ${tenant.uid !== null && `user id ${tenant.uid} of the host · `}since <${Ago} time=${tenant.created} />
+              ${tenant.uid !== null && `user id ${tenant.uid} of the host · `}made <${Ago} time=${tenant.created} /> ago
             </span>
           </div>
           ${open === tenant.name && html`<${Tenant} name=${tenant.name} again=${ask.again} />`}
@@ -52,7 +52,7 @@ function Tenants({ ask, open }) {
 function AuditLog() {
   const turn = useCell(changes);
   const { data, problem, again } = useAsk(() => get('/v1/audit?limit=50'), [turn]);
-  return html`<section class="sheet" aria-labelledby="log-title">
+  return html`<section class="sheet log-sheet" aria-labelledby="log-title">
     <header>
       <h2 id="log-title">Audit log</h2>
       <button type="button" class="button quiet" onClick=${again}>Read again</button>

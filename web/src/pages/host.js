@@ -6,7 +6,7 @@ import { html } from '../lib/html.js';
 import { Bar } from '../ui/memory.js';
 import { Plot } from '../ui/plot.js';
 import { Said, Working } from '../ui/said.js';
-import { WINDOWS } from '../ui/window-choice.js';
+import { spanOf } from '../ui/window-choice.js';
 
 const SERIES = [
   { label: 'with parking', color: '--ember', fill: '--ember-wash' },
@@ -106,7 +106,7 @@ export function HostSheet({ memory, pool, window, admin }) {
           format=${bytes}
           most=${1 << 24}
           gapSeconds=${data.step_s * 2.5}
-          from=${to - WINDOWS[window].seconds}
+          from=${to - spanOf(window, data.now, data.from)}
           to=${to}
           empty="Nothing was measured yet: the first figures come within seconds."
         />

@@ -8,7 +8,7 @@ import { html } from '../lib/html.js';
 import { Plot } from '../ui/plot.js';
 import { Said } from '../ui/said.js';
 import { StateList, Strip } from '../ui/strip.js';
-import { WindowChoice, WINDOWS } from '../ui/window-choice.js';
+import { spanOf, WindowChoice, WINDOWS } from '../ui/window-choice.js';
 
 const CPU = [{ label: '', color: '--ember', fill: '--ember-wash' }];
 const MEMORY = [
@@ -62,7 +62,8 @@ export function OverTime({ session }) {
   const cpu = useMemo(() => [xs, samples.cpu_percent.map((n) => (n === null ? null : n / 100))], [data]);
   const memory = useMemo(() => [xs, samples.private_bytes, samples.shared_bytes], [data]);
   const to = data ? Date.parse(data.now) / 1000 : Date.now() / 1000;
-  const from = to - WINDOWS[window].seconds;
+  const seconds = data ? spanOf(window, data.now, data.from) : WINDOWS[window].seconds;
+  const from = to - seconds;
   const shared = { from, to, gapSeconds: (data?.step_s ?? 5) * 2.5 };
   const asleep = session.guest ? 'Nothing was measured yet: the first figures come within seconds.' : 'Asleep: nothing to measure.';
 
@@ -74,7 +75,7 @@ export function OverTime({ session }) {
     <div class="body stack">
       ${problem && html`<${Said} problem=${problem} />`}
       ${data
-        ? html`<${Strip} history=${data} windowMs=${WINDOWS[window].seconds * 1000} />`
+        ? html`<${Strip} history=${data} windowMs=${seconds * 1000} />`
         : html`<div class="strip-room dim">Reading its history …</div>`}
       <p class="keys"><span class="key warm">awake</span><span class="key cold">asleep</span></p>
       <${Plot} title="Processor" data=${cpu} series=${CPU} format=${percent} most=${0.1} empty=${asleep} ...${shared} />

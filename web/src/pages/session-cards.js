@@ -9,7 +9,7 @@ import { State } from '../ui/state.js';
 import { Ago } from '../ui/time.js';
 import { Actions, Due, Image, LastUse, Name, Outcome } from './cells.js';
 
-const CARD_REM = 13.5; // with the gap below it; see .cards
+const CARD_REM = 14; // with the gap below it; see .cards
 const LEAST_REM = 18;
 const GAP_REM = 0.75;
 

@@ -25,21 +25,25 @@ function Asked({ ask, words, children }) {
   return children(ask.data);
 }
 
+// A resumed session is the one that it was: its names stay.
+const without = (fresh, key) =>
+  fresh.includes('clock') && (key === 'hostname' || key === 'machine-id') ? 'kept: it is the same session' : 'not confirmed';
+
 export function FreshSheet({ session }) {
   const { fresh, source, guest } = session;
   return html`<${Sheet} id="fresh-title" title="Made fresh">
     ${guest
       ? html`<p class="dim">
-          Its process was ${SOURCES[source] ?? 'started'}, <${Ago} time=${guest.since} /> ago. Before it was handed over, its
+          It came from ${SOURCES[source] ?? 'a process'}, <${Ago} time=${guest.since} /> ago. Before it was handed over, its
           guest confirmed:
         </p>`
       : html`<p class="dim">Asleep. When it wakes, it gets these anew:</p>`}
     <ul class="fresh">
       ${Object.entries(FRESH).map(([key, [word, text]]) => {
-        const has = fresh.includes(key);
+        const has = guest && fresh.includes(key);
         return html`<li class=${has ? 'has' : ''}>
-          <span aria-hidden="true">${guest && has ? '✓' : '–'}</span> <b>${word}</b> <span class="dim">${text}</span>
-          ${guest && !has && html`<span class="dim"> (not confirmed)</span>`}
+          <span aria-hidden="true">${has ? '✓' : '–'}</span> <b>${word}</b>${' '}
+          <span class="dim">${guest && !has ? without(fresh, key) : text}</span>
         </li>`;
       })}
     </ul>

@@ -89,7 +89,11 @@ function Head({ session, images }) {
       <div><dt>Memory</dt><dd><${Memory} session=${session} /></dd></div>
       <div>
         <dt>Processor</dt>
-        <dd>${session.guest ? html`<${Cpu} id=${session.id} />` : 'none'}<small>of one, over the last 5 s</small></dd>
+        <dd>
+          ${session.guest
+            ? html`<${Cpu} id=${session.id} /><small>of one, over the last 5 s</small>`
+            : html`<span class="dim">none</span><small>asleep</small>`}
+        </dd>
       </div>
       <div><dt>Image on disk</dt><dd><${Image} session=${session} /><small>${session.image ? html`from <${Ago} time=${session.image.created} /> ago` : 'never parked'}</small></dd></div>
       <div><dt>Timer</dt><dd class="timer"><${Due} session=${session} /></dd></div>
@@ -112,13 +116,11 @@ export function SessionPage({ id }) {
   useItem(usage, id);
   useTitle(session?.name ?? 'Session');
 
-  // One that isn't on the list: too many there, or gone.
+  // Its memory, which the list hasn't; or one that isn't on the list: too many there, or gone.
   const alone = useAsk(async () => {
-    if (state === 'loading' || sessions.get(id)) return null;
-    const found = await get(sessionPath(id));
-    noteSession(found);
-    return found;
-  }, [id, state, !session]);
+    if (state === 'loading') return;
+    noteSession(await get(sessionPath(id)));
+  }, [id, state, session?.state]);
 
   const turn = session && `${session.state} ${session.changed} ${session.image?.created}`;
   const images = useAsk(() => (session ? get(sessionPath(id, '/images')) : null), [id, turn, done?.state]);

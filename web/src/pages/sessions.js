@@ -2,7 +2,7 @@
 // All sessions: found, compared, put to sleep and woken.
 import { useCallback, useEffect, useMemo, useState } from 'preact/hooks';
 import { useCell } from '../lib/cell.js';
-import { choose, DEFAULT_SORT, SORTS, sum } from '../lib/choose.js';
+import { choose, DEFAULT_SORT, ORDERS, sum } from '../lib/choose.js';
 import { host, loaded, self, sessions, templates, tenant, usage } from '../lib/data.js';
 import { bytes, count } from '../lib/format.js';
 import { useTitle } from '../lib/hooks.js';
@@ -90,10 +90,7 @@ function Tools({ query, sums, view, isNarrow }) {
       value=${query.sort || DEFAULT_SORT}
       onChange=${({ target }) => setQuery({ sort: target.value })}
     >
-      ${Object.entries(SORTS).flatMap(([key, [word]]) => [
-        html`<option value=${key}>${word}, up</option>`,
-        html`<option value=${`-${key}`}>${word}, down</option>`,
-      ])}
+      ${ORDERS.map(([key, word]) => html`<option value=${key}>${word}</option>`)}
     </select>`}
     ${!isNarrow &&
     html`<div class="choices" role="group" aria-label="Show as">

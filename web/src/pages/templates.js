@@ -99,7 +99,7 @@ function Condition({ template }) {
 export function TemplatesSheet() {
   useCell(templates.version);
   const all = [...templates.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
-  return html`<section class="sheet" aria-labelledby="templates-title">
+  return html`<section class="sheet templates-sheet" aria-labelledby="templates-title">
     <header>
       <h2 id="templates-title">Templates</h2>
       <button type="button" class="button" onClick=${() => openDialog(BuildForm, {})}>Build a template</button>

@@ -6,7 +6,7 @@ import { html } from '../lib/html.js';
 import { Bar } from '../ui/memory.js';
 import { Histogram, Plot } from '../ui/plot.js';
 import { Said, Working } from '../ui/said.js';
-import { WINDOWS } from '../ui/window-choice.js';
+import { spanOf } from '../ui/window-choice.js';
 
 const KINDS = [
   ['claim', 'Starts', 'No session was started in this time.'],
@@ -92,7 +92,7 @@ export function Times({ ask, window, template, onTemplate }) {
           series=${P95}
           format=${ms}
           most=${10}
-          from=${to - WINDOWS[window].seconds}
+          from=${to - spanOf(window, data.now, data.from)}
           to=${to}
           empty="Nothing was started, resumed or parked in this time."
         />

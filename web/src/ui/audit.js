@@ -5,6 +5,9 @@ import { html } from '../lib/html.js';
 
 const brief = (value) => (typeof value === 'object' ? JSON.stringify(value) : String(value));
 
+// Who that was: "peer" is the UNIX socket's word.
+const person = (actor) => actor?.replace(/^peer (\d+)$/, 'user $1 of the host');
+
 function Detail({ detail }) {
   if (!detail) return null;
   return html`<span class="dim">
@@ -33,7 +36,7 @@ export function Audit({ entries, withObject }) {
             <td><time datetime=${time} title=${fullTime(time)}>${when(time)}</time></td>
             <td>${op}</td>
             ${withObject && html`<td class="mono">${object}</td>`}
-            <td>${actor}</td>
+            <td>${person(actor)}</td>
             <td class=${outcome === 'ok' ? '' : 'failed'}>${outcome}</td>
             <td><${Detail} detail=${detail} /></td>
           </tr>`,

@@ -13,9 +13,12 @@ export function Field({ label, help, children }) {
   </div>`;
 }
 
+// A value that nobody listens to is what a field begins with: drawn again, it keeps what was typed.
+const begin = ({ value, ...rest }) => (rest.onInput || value === undefined ? { value, ...rest } : { defaultValue: value, ...rest });
+
 export function Text({ label, help, ...rest }) {
   return html`<${Field} label=${label} help=${help}>
-    ${(by) => html`<input class="input" autocomplete="off" spellcheck=${false} ...${rest} ...${by} />`}
+    ${(by) => html`<input class="input" autocomplete="off" spellcheck=${false} ...${begin(rest)} ...${by} />`}
   </${Field}>`;
 }
 
@@ -25,11 +28,13 @@ export function Area({ label, help, ...rest }) {
   </${Field}>`;
 }
 
-export function Choice({ label, help, options, ...rest }) {
+function Options({ options, chosen }) {
+  return options.map(([value, word]) => html`<option value=${value} selected=${value === chosen}>${word}</option>`);
+}
+
+export function Choice({ label, help, options, value, ...rest }) {
   return html`<${Field} label=${label} help=${help}>
-    ${(by) => html`<select class="input" ...${rest} ...${by}>
-      ${options.map(([value, word]) => html`<option value=${value}>${word}</option>`)}
-    </select>`}
+    ${(by) => html`<select class="input" ...${rest} ...${by}><${Options} options=${options} chosen=${value} /></select>`}
   </${Field}>`;
 }
 
@@ -46,7 +51,17 @@ const SIZES = [
 function Measured({ label, help, name, value, units, fixed, ...rest }) {
   const known = typeof value === 'number' && value > 0;
   const [unit] = [...units].reverse().find(([size]) => known && value % Number(size) === 0) ?? units[0];
-  const choice = !known && value !== undefined && value !== null && fixed.some(([word]) => word === 'never') ? 'never' : known ? unit : fixed[0][0];
+  const never = value === 0 && fixed.some(([word]) => word === 'never');
+  const chosen = known ? unit : never ? 'never' : fixed[0][0];
+  // A number has a unit: the first, unless another was chosen.
+  const typed = ({ target }) => {
+    const choice = target.form.elements[`${name}-unit`];
+    if (target.value && fixed.some(([word]) => word === choice.value)) [[choice.value]] = units;
+  };
+  // And what is as usual, or never, has no number.
+  const turned = ({ target }) => {
+    if (fixed.some(([word]) => word === target.value)) target.form.elements[name].value = '';
+  };
   return html`<${Field} label=${label} help=${help}>
     ${(by) => html`<span class="with-unit">
       <input
@@ -55,13 +70,13 @@ function Measured({ label, help, name, value, units, fixed, ...rest }) {
         min="0"
         step="any"
         name=${name}
-        value=${known ? Math.round((value / Number(unit)) * 100) / 100 : ''}
-        placeholder="–"
+        defaultValue=${known ? Math.round((value / Number(unit)) * 100) / 100 : ''}
+        onInput=${typed}
         ...${rest}
         ...${by}
       />
-      <select class="input" name="${name}-unit" aria-label="Unit of ${label}" value=${choice}>
-        ${[...fixed, ...units].map(([size, word]) => html`<option value=${size}>${word}</option>`)}
+      <select class="input" name="${name}-unit" aria-label="Unit of ${label}" onChange=${turned}>
+        <${Options} options=${[...fixed, ...units]} chosen=${chosen} />
       </select>
     </span>`}
   </${Field}>`;

@@ -34,7 +34,10 @@ function axes(format, time, binary) {
     grid: { stroke: color('--line'), width: 1 },
     ticks: { stroke: color('--line'), width: 1, size: 4 },
   };
-  const clock = (u, splits) => splits.map((t) => timeOfDay(t * 1000).slice(0, 5));
+  const clock = (u, splits) => {
+    const chars = splits.length > 1 && splits[1] - splits[0] < 60 ? 8 : 5; // with seconds, or without
+    return splits.map((t) => timeOfDay(t * 1000).slice(0, chars));
+  };
   return [
     { ...common, size: 26, space: 70, grid: { show: false }, values: time ? clock : undefined },
     {
@@ -77,7 +80,7 @@ function options({ series, format, most, gapSeconds }, width, height, hover) {
         width: 1.5,
         dash,
         fill: fill ? color(fill) : undefined,
-        points: { show: false },
+        points: { size: 4, space: 12 },
         spanGaps: false,
         ...(gapSeconds && { gaps: breaks(gapSeconds) }),
       })),

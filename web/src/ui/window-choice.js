@@ -7,6 +7,13 @@ export const WINDOWS = {
   day: { word: 'Last day', seconds: 86400 },
 };
 
+const LEAST = 120;
+
+// What an axis spans, in seconds: the window, or less where nothing is known of most of it.
+export function spanOf(window, now, since) {
+  return Math.min(WINDOWS[window].seconds, Math.max(LEAST, (Date.parse(now) - Date.parse(since)) / 1000));
+}
+
 export function WindowChoice({ value, onChange }) {
   return html`<div class="choices" role="group" aria-label="Over what time">
     ${Object.entries(WINDOWS).map(
