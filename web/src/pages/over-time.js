@@ -18,6 +18,8 @@ const MEMORY = [
 const OPS = { create: 'Start', fork: 'Fork', park: 'Park', resume: 'Resume', checkpoint: 'Checkpoint' };
 const NONE = { at: [], cpu_percent: [], private_bytes: [], shared_bytes: [] };
 
+const later = (a, b) => (a > b ? a : b); // RFC 3339 in UTC
+
 function Operations({ operations }) {
   if (operations.length === 0) return null;
   return html`<div class="scroll-x" tabindex="0" role="region" aria-label="What was done">
@@ -62,7 +64,7 @@ export function OverTime({ session }) {
   const cpu = useMemo(() => [xs, samples.cpu_percent.map((n) => (n === null ? null : n / 100))], [data]);
   const memory = useMemo(() => [xs, samples.private_bytes, samples.shared_bytes], [data]);
   const to = data ? Date.parse(data.now) / 1000 : Date.now() / 1000;
-  const seconds = data ? spanOf(window, data.now, data.from) : WINDOWS[window].seconds;
+  const seconds = data ? spanOf(window, data.now, later(data.from, session.created)) : WINDOWS[window].seconds;
   const from = to - seconds;
   const shared = { from, to, gapSeconds: (data?.step_s ?? 5) * 2.5 };
   const asleep = session.guest ? 'Nothing was measured yet: the first figures come within seconds.' : 'Asleep: nothing to measure.';

@@ -37,7 +37,7 @@ export function FreshSheet({ session }) {
           It came from ${SOURCES[source] ?? 'a process'}, <${Ago} time=${guest.since} /> ago. Before it was handed over, its
           guest confirmed:
         </p>`
-      : html`<p class="dim">Asleep. When it wakes, it gets these anew:</p>`}
+      : html`<p class="dim">Asleep. When it wakes, these are seen to:</p>`}
     <ul class="fresh">
       ${Object.entries(FRESH).map(([key, [word, text]]) => {
         const has = guest && fresh.includes(key);
