@@ -32,7 +32,7 @@ function configuration({ dir, port, pool, sections }) {
   const all = {
     daemon: { state_dir: join(dir, 'state'), socket: join(dir, 'socket') },
     tcp: { listen: `127.0.0.1:${port}`, plain: 'yes' },
-    'template minimal': { ...POOL, ...pool },
+    ...(pool && { 'template minimal': { ...POOL, ...pool } }),
     sessions: { ttl: 'never', health_interval: 'never' },
     tenants: { requests_per_minute: 1000000 },
   };
@@ -55,8 +55,13 @@ export class World {
     world.agent = new http.Agent({ keepAlive: true });
     mkdirSync(join(world.dir, 'state'));
     if (!empty) symlinkSync(templates, join(world.dir, 'state/templates'));
-    writeFileSync(join(world.dir, 'torpord.conf'), configuration({ ...world, pool, sections }));
-    await world.start();
+    writeFileSync(join(world.dir, 'torpord.conf'), configuration({ ...world, pool: !empty && pool, sections }));
+    try {
+      await world.start();
+    } catch (err) {
+      world.process.kill();
+      throw err;
+    }
     return world;
   }
 

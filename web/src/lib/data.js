@@ -100,10 +100,17 @@ function applyTemplate(template) {
   if (template.pool) pool.put(template.name, template);
 }
 
+// How a template is, is part of both.
+function applyPool(view) {
+  pool.put(view.name, { ...pool.latest(view.name), ...view });
+  const known = templates.latest(view.name);
+  if (known) templates.put(view.name, { ...known, ...view });
+}
+
 const APPLY = {
   session: (session, id) => (early ? early.push([session, id]) : applySession(session, id)),
   template: applyTemplate,
-  pool: (view) => pool.put(view.name, { ...pool.latest(view.name), ...view }),
+  pool: applyPool,
   tenant: () => changes.set(changes.value + 1),
   usage: applyUsage,
   reset: reload,

@@ -30,6 +30,7 @@ function useNarrow() {
 
 function Figures({ sums }) {
   const all = useCell(host);
+  const who = useCell(self);
   return html`<dl class="figures top-figures">
     <div>
       <dt>Awake</dt>
@@ -39,14 +40,14 @@ function Figures({ sums }) {
       <dt>Asleep</dt>
       <dd>${sums.asleep}<small>no memory; ${bytes(sums.images)} of files</small></dd>
     </div>
-    ${all &&
+    ${who.admin &&
     html`<div>
         <dt>Host memory available</dt>
-        <dd>${bytes(all.available_bytes)}<small>of ${bytes(all.total_bytes)}</small></dd>
+        <dd>${bytes(all?.available_bytes)}<small>${all ? `of ${bytes(all.total_bytes)}` : 'not measured yet'}</small></dd>
       </div>
       <div>
         <dt>Saved by parking</dt>
-        <dd>${bytes(all.saved_bytes)}<small>of memory, all tenants’</small></dd>
+        <dd>${bytes(all?.saved_bytes)}<small>of memory, all tenants’</small></dd>
       </div>`}
   </dl>`;
 }
