@@ -89,9 +89,14 @@ export class World {
     this.agent = new http.Agent({ keepAlive: true });
   }
 
-  // As the admin, acting for `tenant`.
+  // As the admin, acting for `tenant`; and as torpord's own page, which is what signing in asks for.
   request(method, path, body, tenant) {
-    const headers = { ...(body && { 'Content-Type': 'application/json' }), ...(tenant && { 'Torpor-Tenant': tenant }) };
+    const headers = {
+      'Torpor-Dashboard': '1',
+      'Sec-Fetch-Site': 'same-origin',
+      ...(body && { 'Content-Type': 'application/json' }),
+      ...(tenant && { 'Torpor-Tenant': tenant }),
+    };
     return new Promise((resolve, reject) => {
       const options = { socketPath: join(this.dir, 'socket'), method, path, headers, agent: this.agent };
       const request = http.request(options, (answer) => {
