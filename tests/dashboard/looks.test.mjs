@@ -2,6 +2,7 @@
 // How it looks and who can use it: every page in light, dark and on a narrow screen, kept as pictures,
 // looked over by axe-core, without anything beside the screen or jumping; and all of it by keyboard.
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { DARK, findings, inState, launch, LIGHT, NARROW, openSession, person, runCommand, serious, signIn, wellBehaved } from './browser.mjs';
@@ -113,6 +114,52 @@ for (const [mode, options] of Object.entries({ light: LIGHT, dark: DARK, narrow:
     wellBehaved(context);
     await context.close();
   });
+
+// A third of what it would be as PNG.
+async function picture(page, name) {
+  await page.mouse.move(0, 0);
+  await page.evaluate(() => Promise.all(document.getAnimations().map(({ finished }) => finished)));
+  const shot = await page.screenshot();
+  const blank = await browser.newPage();
+  const webp = await blank.evaluate(async (data) => {
+    const image = new Image();
+    image.src = `data:image/png;base64,${data}`;
+    await image.decode();
+    const canvas = Object.assign(document.createElement('canvas'), { width: image.width, height: image.height });
+    canvas.getContext('2d').drawImage(image, 0, 0);
+    return canvas.toDataURL('image/webp', 0.9).split(',')[1];
+  }, shot.toString('base64'));
+  await blank.close();
+  writeFileSync(join(outDir(), `${name}.webp`), Buffer.from(webp, 'base64'));
+}
+
+// docs/img/dashboard-*.webp are copies of these.
+test('pictures for the README', async () => {
+  const view = { viewport: { width: 1120, height: 640 } };
+  const light = await person(browser, world, { ...LIGHT, ...view });
+  let page = await signIn(light, token);
+  for (const name of ['notebook', 'review-1482']) {
+    await page.getByRole('button', { name: `Park ${name}` }).click();
+    await inState(page, name, 'parked');
+  }
+  await page.getByRole('button', { name: 'Resume atlas-db' }).click();
+  await inState(page, 'atlas-db', 'running');
+  await until('all that run are measured', async () => (await page.getByText('not measured yet').count()) === 0);
+  await picture(page, 'dashboard-sessions');
+  await light.close();
+
+  const dark = await person(browser, world, { ...DARK, ...view });
+  page = await signIn(dark, token);
+  await openSession(page, 'atlas-web');
+  await runCommand(page, 'uname -sr; uptime');
+  await page.getByRole('group', { name: 'Actions' }).getByRole('button', { name: 'Park' }).click();
+  await page.getByText(/^Parked in/).waitFor();
+  await page.evaluate(() => document.activeElement.blur());
+  await picture(page, 'dashboard-session');
+  await page.getByRole('group', { name: 'Actions' }).getByRole('button', { name: 'Resume' }).click();
+  await page.getByText(/^Resumed in/).waitFor();
+  await dark.close();
+});
 
 test('nothing jumps while the page comes', async () => {
   const context = await person(browser, world);

@@ -49,6 +49,26 @@ async function survives(signal, name) {
 }
 
 test('torpord is restarted under an open page', () => survives('SIGTERM', 'restarted'));
+test('what happened while the page couldn’t ask is seen afterwards', async () => {
+  const context = await person(browser, world);
+  const page = await signIn(context, token);
+  const { id } = await world.create('unseen');
+  const { id: other } = await world.create('ended');
+  await inState(page, 'unseen', 'running');
+  await inState(page, 'ended', 'running');
+  await world.stop();
+  await page.getByText('Not live').waitFor();
+  // A torpord without an address: its events are nobody's, and gone with it.
+  await world.start({ tcp: false });
+  await world.ask('POST', `/v1/sessions/${id}/park`);
+  await world.ask('DELETE', `/v1/sessions/${other}`);
+  await world.stop();
+  await world.start();
+  await inState(page, 'unseen', 'parked');
+  await rowOf(page, 'ended').waitFor({ state: 'detached' });
+  wellBehaved(context);
+  await context.close();
+});
 test('torpord is killed under an open page', () => survives('SIGKILL', 'killed'));
 
 // Of torpord, by the addresses that the kernel's table has.

@@ -89,6 +89,8 @@ test('the admin makes a tenant and its token, which is shown once and signs in',
 
   // The admin looks at another tenant's sessions.
   await page.getByRole('link', { name: 'Sessions' }).click();
+  await page.getByRole('heading', { level: 1, name: 'Sessions' }).waitFor();
+  assert.equal(await page.locator('[data-id]').count(), 0);
   await page.getByLabel('Show the sessions of tenant').selectOption('carol');
   await inState(page, 'only', 'running');
   await rowOf(page, 'only').getByRole('button', { name: 'Park only' }).click();

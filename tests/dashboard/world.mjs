@@ -28,10 +28,10 @@ async function freePort() {
 
 const POOL = { warm_min: 1, warm_max: 1, shells_min: 1, shells_max: 1 };
 
-function configuration({ dir, port, pool, sections }) {
+function configuration({ dir, port, pool, sections, tcp = true }) {
   const all = {
     daemon: { state_dir: join(dir, 'state'), socket: join(dir, 'socket') },
-    tcp: { listen: `127.0.0.1:${port}`, plain: 'yes' },
+    tcp: { listen: tcp ? `127.0.0.1:${port}` : 'off', plain: 'yes' },
     ...(pool && { 'template minimal': { ...POOL, ...pool } }),
     sessions: { ttl: 'never', health_interval: 'never' },
     tenants: { requests_per_minute: 1000000 },
@@ -55,7 +55,7 @@ export class World {
     world.agent = new http.Agent({ keepAlive: true });
     mkdirSync(join(world.dir, 'state'));
     if (!empty) symlinkSync(templates, join(world.dir, 'state/templates'));
-    writeFileSync(join(world.dir, 'torpord.conf'), configuration({ ...world, pool: !empty && pool, sections }));
+    world.options = { pool: !empty && pool, sections };
     try {
       await world.start();
     } catch (err) {
@@ -65,8 +65,9 @@ export class World {
     return world;
   }
 
-  // Until it is ready: recovery is over, and templates are in use.
-  async start() {
+  // Until it is ready: recovery is over, and templates are in use. Without `tcp` no page can ask it.
+  async start({ tcp = true } = {}) {
+    writeFileSync(join(this.dir, 'torpord.conf'), configuration({ ...this, ...this.options, tcp }));
     const log = openSync(join(this.dir, 'log'), 'a');
     this.process = spawn(environment('TORPORD'), ['--config', join(this.dir, 'torpord.conf')], {
       stdio: ['ignore', log, log],
