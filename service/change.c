@@ -3,6 +3,7 @@
 #include "base/fault.h"
 #include "base/mem.h"
 #include "service/op.h"
+#include "service/starting.h"
 
 static struct torpor_error *check(const struct tp_change_spec *spec)
 {
@@ -33,11 +34,14 @@ static void apply(const struct tp_change_spec *spec, struct tp_session_row *row)
 
 /* --- limits --- */
 
+#define PLACE_PATIENCE_NS (5 * TP_NSEC_PER_SEC)
+
 /* Puts LIVE's process, if it has one, under LIMITS; *UNENFORCED_OUT are those that are wishes here.
  */
 static struct torpor_error *place(struct tp_service *service, const struct tp_live *live,
 	const json_t *limits, json_t **unenforced_out)
 {
+	struct tp_call call = tp_call_within(PLACE_PATIENCE_NS);
 	struct tp_limits parsed;
 
 	TP_TRY(tp_parse_limits(limits, &parsed));
@@ -45,8 +49,10 @@ static struct torpor_error *place(struct tp_service *service, const struct tp_li
 		*unenforced_out = json_array();
 		return NULL;
 	}
-	struct torpor_error *err = tp_cgroup_place(
-		service->cgroup, live->id, tp_session_pid(live->core), &parsed, unenforced_out);
+	TP_TRY(tp_session_enter(live->core, false, &call));
+	struct torpor_error *err =
+		tp_limit_guest(service, live->id, live->core, &parsed, unenforced_out);
+	tp_session_leave(live->core);
 	if (err && torpor_error_code(err) == TORPOR_E_NOT_FOUND)
 		err = tp_error_recode(err, TORPOR_E_BUSY);
 	return err;

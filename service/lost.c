@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "service/op.h"
+#include "service/starting.h"
 
 #define PATIENCE_NS (150 * TP_NSEC_PER_SEC) /* a guest that boots anew has its session's turn */
 
@@ -208,12 +209,10 @@ static void place_again(struct tp_service *service, struct tp_live *live)
 	if (!err)
 		err = tp_session_enter(live->core, false, &call);
 	if (!err) {
-		int pid = tp_session_pid(live->core);
 		tp_session_label(
 			live->core, live->row.name ? live->row.name : live->id, live->tenant);
-		err = tp_session_limit(live->core, &limits, &unenforced);
-		if (!err && !unenforced && pid)
-			err = tp_cgroup_place(service->cgroup, live->id, pid, &limits, &unenforced);
+		if (tp_session_pid(live->core))
+			err = tp_limit_guest(service, live->id, live->core, &limits, &unenforced);
 		tp_session_leave(live->core);
 	}
 	json_decref(unenforced);

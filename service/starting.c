@@ -18,6 +18,15 @@ static struct torpor_error *fault(const struct tp_starting *starting, const char
 	return tp_fault_check(point);
 }
 
+struct torpor_error *tp_limit_guest(struct tp_service *service, const char *id,
+	struct torpor_session *core, const struct tp_limits *limits, json_t **unenforced_out)
+{
+	TP_TRY(tp_session_limit(core, limits, unenforced_out));
+	if (*unenforced_out)
+		return NULL;
+	return tp_cgroup_place(service->cgroup, id, tp_session_pid(core), limits, unenforced_out);
+}
+
 /* Puts the process under the session's limits; what can't be enforced is noted. */
 static struct torpor_error *place(struct tp_starting *starting, struct torpor_session *core)
 {
@@ -27,10 +36,8 @@ static struct torpor_error *place(struct tp_starting *starting, struct torpor_se
 
 	struct torpor_error *err = tp_parse_limits(limits_json, &limits);
 	if (!err)
-		err = tp_session_limit(core, &limits, &unenforced);
-	if (!err && !unenforced)
-		err = tp_cgroup_place(starting->service->cgroup, starting->live->id,
-			tp_session_pid(core), &limits, &unenforced);
+		err = tp_limit_guest(
+			starting->service, starting->live->id, core, &limits, &unenforced);
 	if (err) {
 		json_decref(limits_json);
 		return err;

@@ -48,4 +48,12 @@ void tp_starting_undo(struct tp_starting *starting);
 void tp_starting_done(struct tp_starting *starting, struct torpor_session *core,
 	const struct torpor_resume_report *report, const json_t *timing);
 
+/*
+ * Puts the guest of CORE, session ID, under LIMITS: through its launcher, or from outside.
+ * *UNENFORCED_OUT as tp_cgroup_place has it. By whoever has CORE's turn.
+ */
+struct torpor_error *tp_limit_guest(struct tp_service *service, const char *id,
+	struct torpor_session *core, const struct tp_limits *limits,
+	json_t **unenforced_out) TP_MUST_USE;
+
 #endif

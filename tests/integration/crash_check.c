@@ -286,8 +286,7 @@ static void look_at_names(struct finding *finding)
 {
 	static const char *const known[] = {".", "..", "accel.json", "audit.log", "images",
 		"login.key", "qemu.json", "records.db", "records.db-shm", "records.db-wal",
-		"records.db.lock",
-		"run", "templates", "torpord.lock"};
+		"records.db.lock", "run", "templates", "torpord.lock"};
 	DIR *dir = opendir(world.state_dir);
 	struct dirent *entry;
 
