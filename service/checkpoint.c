@@ -321,7 +321,7 @@ static const struct tp_image_row *find_image(const struct tp_images *images, con
 {
 	for (size_t i = 0; i < images->count; i++) {
 		const struct tp_image_row *row = &images->rows[i];
-		if (strcmp(row->label ? row->label : PARK_LABEL, label) == 0)
+		if (strcmp(row->label ? row->label : TP_PARK_LABEL, label) == 0)
 			return row;
 	}
 	return NULL;
