@@ -489,3 +489,17 @@ bool tp_qemu_is_older(const char *here, const char *wrote)
 {
 	return version_number(here) < version_number(wrote);
 }
+
+char *tp_qemu_version_why_not(enum tp_machine machine, const char *here, const char *wrote)
+{
+	if (tp_qemu_is_older(here, wrote))
+		return tp_asprintf(
+			"QEMU %s wrote it, and this host's is the older %s", wrote, here);
+	if (machine == TP_MACHINE_MICROVM &&
+		version_number(here) >> 20 != version_number(wrote) >> 20)
+		return tp_asprintf(
+			"QEMU %s wrote it, and a microvm, which has no versions, goes to "
+			"no other than that: this host's is %s",
+			wrote, here);
+	return NULL;
+}

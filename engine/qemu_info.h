@@ -68,11 +68,16 @@ bool tp_qemu_cpu_portable(const struct tp_qemu_info *info, const char *model);
  */
 char *tp_qemu_cpu_why_not(const struct tp_qemu_info *info, const char *model);
 
-/*
- * Whether a QEMU of version HERE may load what WROTE has written: not if that is newer. Numbers of
- * up to three parts; what is none counts as 0.
- */
+/* Whether HERE is older than WROTE. Numbers of up to three parts; what is none counts as 0. */
 bool tp_qemu_is_older(const char *here, const char *wrote);
+
+/*
+ * Why a QEMU of version HERE can't load what WROTE has written for a guest on MACHINE, for people;
+ * NULL: it may. Nothing goes to an older one. microvm has no versions by which a newer QEMU could
+ * be as an older one was, so its states stay with their first two numbers (7.2's were seen not to
+ * load into 10.0). The caller's.
+ */
+char *tp_qemu_version_why_not(enum tp_machine machine, const char *here, const char *wrote);
 
 /* For tests: the same from QEMU's own replies, which are borrowed. */
 json_t *tp_qemu_cpus_from(json_t *definitions);

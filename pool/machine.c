@@ -123,10 +123,8 @@ void tp_machine_look(const struct tp_guest_config *config, const struct tp_qemu_
 		tp_qemu_machine(info, config->machine_type, &machine_type);
 
 	*fit_out = (struct tp_machine_fit){
-		.qemu = tp_qemu_is_older(info->version, config->qemu_version)
-				? tp_asprintf("QEMU %s wrote it, and this host's is the older %s",
-					  config->qemu_version, info->version)
-				: NULL,
+		.qemu = tp_qemu_version_why_not(
+			config->machine, info->version, config->qemu_version),
 		.machine = unknown ? tp_asprintf("QEMU %s has no machine type %s", info->version,
 					     config->machine_type)
 				   : NULL,
@@ -155,8 +153,8 @@ static struct torpor_error *refuse(
 	if (!fit->machine && !fit->qemu)
 		return tp_error_hint(
 			err, "Use a host that has it, or build the template anew on this one.");
-	return tp_error_hint(err, "Use QEMU %s or newer, or build the template anew with this one.",
-		config->qemu_version);
+	return tp_error_hint(err, "Use QEMU %s%s, or build the template anew with this one.",
+		config->qemu_version, config->machine == TP_MACHINE_MICROVM ? "" : " or newer");
 }
 
 struct torpor_error *tp_machine_check(struct torpor_engine *engine, const char *program,

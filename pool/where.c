@@ -165,10 +165,10 @@ static void tell_qemu(struct look *l)
 		fit.cpu = tp_asprintf(
 			"what the host has under %s can't be told", tp_accel_name(guest->accel));
 	add_need(l, "qemu",
-		tp_asprintf("QEMU %s or newer%s", guest->qemu_version,
-			versions ? ""
-				 : " (of a newer one QEMU promises nothing for microvm, which has "
-				   "no versions)"),
+		tp_asprintf("QEMU %s%s", guest->qemu_version,
+			versions ? " or newer"
+				 : " or one with the same first two numbers (microvm has no "
+				   "versions)"),
 		TP_TAKE(fit.qemu));
 	add_need(l, "machine", tp_asprintf("machine type %s", guest->machine_type),
 		TP_TAKE(fit.machine));

@@ -21,12 +21,12 @@ struct torpor_error *tp_restore_check_qemu(
 {
 	const char *wrote = record->guest.qemu_version;
 
-	if (!tp_qemu_is_older(qemu_version, wrote))
+	TP_FREE char *why_not = tp_qemu_version_why_not(record->guest.machine, qemu_version, wrote);
+	if (!why_not)
 		return NULL;
-	return tp_error_hint(
-		tp_error(TORPOR_E_MISMATCH, "check image", object,
-			"QEMU %s wrote it, and this host's is the older %s", wrote, qemu_version),
-		"Resume it with QEMU %s or newer.", wrote);
+	return tp_error_hint(tp_error(TORPOR_E_MISMATCH, "check image", object, "%s", why_not),
+		"Resume it with QEMU %s%s.", wrote,
+		record->guest.machine == TP_MACHINE_MICROVM ? "" : " or newer");
 }
 
 static struct torpor_error *check_blocks(

@@ -483,8 +483,7 @@ struct torpor_where {
 	bool portable; /* other hosts can, too: its CPU model is the same on all of them */
 	/* What another host must have, for programs. */
 	char qemu_version[32];	/* this one or a newer one, of the machine type below */
-	char machine_type[256]; /* "microvm" has no versions: QEMU promises nothing of a newer one
-				 */
+	char machine_type[256]; /* "microvm" has no versions, and goes to no newer QEMU */
 	char accel[8];		/* "kvm" or "tcg"; they don't mix */
 	char cpu[256];		/* model, version and feature edits */
 	char template_name[65]; /* both empty if it needs none */

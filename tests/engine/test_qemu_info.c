@@ -252,6 +252,28 @@ Test(qemu_info, older_and_newer)
 	cr_assert(tp_qemu_is_older("x", "1"));
 }
 
+static void assert_versions(
+	enum tp_machine machine, const char *here, const char *wrote, const char *words)
+{
+	TP_FREE char *why_not = tp_qemu_version_why_not(machine, here, wrote);
+
+	if (words)
+		cr_assert(why_not && strstr(why_not, words), "%s", why_not);
+	else
+		cr_assert_null(why_not, "%s", why_not);
+}
+
+Test(qemu_info, where_states_go)
+{
+	assert_versions(TP_MACHINE_PC, "10.0.2", "7.2.22", NULL);
+	assert_versions(TP_MACHINE_Q35, "7.2.22", "7.2.22", NULL);
+	assert_versions(TP_MACHINE_PC, "7.2.22", "10.0.2", "is the older 7.2.22");
+	assert_versions(TP_MACHINE_MICROVM, "7.2.22", "10.0.2", "is the older 7.2.22");
+	assert_versions(TP_MACHINE_MICROVM, "10.0.2", "7.2.22", "no other than that");
+	assert_versions(TP_MACHINE_MICROVM, "7.2.22", "7.2.9", NULL);
+	assert_versions(TP_MACHINE_MICROVM, "7.2.9", "7.2.22", "is the older 7.2.9");
+}
+
 /* --- keeping --- */
 
 /* The real QEMU under a name of the test's, which notes how often it ran. */

@@ -137,6 +137,40 @@ Test(versions, a_template_of_the_newer_is_refused_by_the_older)
 	it_ok(torpor_template_remove(newer, "versions"));
 }
 
+/* A microvm has no versions, and so it stays where it is: said before anything is started. */
+Test(versions, a_microvm_goes_to_no_other_version)
+{
+	TP_FREE char *kernel = tp_asprintf("%s/vmlinuz", it_guest_dir());
+	TP_FREE char *initrd = tp_asprintf("%s/initrd.img", it_guest_dir());
+	struct torpor_template_spec spec = {.name = "versions-microvm",
+		.machine = "microvm",
+		.accel = "tcg",
+		.kernel = kernel,
+		.initrd = initrd,
+		.replace = true};
+	struct torpor_template *tmpl;
+	struct torpor_session_info info;
+	struct torpor_where where;
+
+	it_ok(torpor_template_build(older, &spec, NULL, NULL, NULL, NULL, &tmpl));
+	struct torpor_session *session = it_start(tmpl);
+	it_ok(torpor_session_park(session, NULL, NULL));
+	it_ok(torpor_session_info(session, &info));
+	torpor_session_close(session);
+	torpor_template_close(tmpl);
+	it_ok(torpor_image_where(older, info.image_path, NULL, &where));
+	cr_assert(where.here);
+	torpor_where_deinit(&where);
+	it_ok(torpor_image_where(newer, info.image_path, NULL, &where));
+	cr_assert_not(where.here);
+	torpor_where_deinit(&where);
+	it_fails(torpor_template_open(newer, "versions-microvm", NULL, &tmpl), TORPOR_E_MISMATCH);
+	session = open_in(newer, info.name);
+	it_fails(torpor_session_resume(session, NULL, NULL), TORPOR_E_MISMATCH);
+	it_ok(torpor_session_destroy(session, NULL));
+	it_ok(torpor_template_remove(older, "versions-microvm"));
+}
+
 /* --- ways that only one of them knows --- */
 
 /* What QEMU was started with. */

@@ -100,6 +100,15 @@ static void resolve(enum tp_accel accel)
 	cr_assert_str_eq(config.cpu_model, "qemu64-v1");
 }
 
+/* CONFIG as a QEMU of the same first two numbers would have written it. */
+static void make_older(void)
+{
+	char *last = strrchr(config.qemu_version, '.');
+
+	last[1] = '0';
+	last[2] = '\0';
+}
+
 Test(machine, the_small_one_runs_microvm_under_kvm)
 {
 	put_program(qemu, TO_TCG RUN);
@@ -156,8 +165,7 @@ Test(machine, a_state_of_another_version_stays_with_the_large_one_if_that_takes_
 	put_program(small, TO_TCG RUN);
 	open_engine(NULL);
 	resolve(TP_ACCEL_KVM);
-	free(config.qemu_version);
-	config.qemu_version = tp_strdup("1.0.0");
+	make_older();
 	cr_assert_str_eq(found(), "");
 }
 
@@ -167,8 +175,7 @@ Test(machine, the_small_one_helps_out)
 	put_program(small, TO_TCG RUN);
 	open_engine(NULL);
 	resolve(TP_ACCEL_KVM);
-	free(config.qemu_version);
-	config.qemu_version = tp_strdup("1.0.0");
+	make_older();
 	put_program(qemu, "echo gone >&2; exit 1\n");
 	cr_assert_str_eq(found(), small);
 }
