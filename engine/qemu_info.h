@@ -79,6 +79,9 @@ bool tp_qemu_is_older(const char *here, const char *wrote);
  */
 char *tp_qemu_version_why_not(enum tp_machine machine, const char *here, const char *wrote);
 
+/* Features have several spellings: sse4.1, sse4_1, sse4-1. Puts the last one in place. */
+void tp_qemu_spell_feature(char *feature);
+
 /* For tests: the same from QEMU's own replies, which are borrowed. */
 json_t *tp_qemu_cpus_from(json_t *definitions);
 uint32_t tp_qemu_traits_from(json_t *schema, json_t *backend, json_t *machine, json_t *options);

@@ -74,110 +74,16 @@ static struct torpor_error *check_spec(const struct torpor_template_spec *spec)
 	return NULL;
 }
 
-/*
- * What a Linux guest needs on its command line where none was given. Under TCG microvm has no clock
- * that Linux could calibrate its own by, and hangs trying. It resets by a triple fault: what Linux
- * tries first elsewhere has no effect there (QEMU: docs/system/i386/microvm.rst).
- */
-static const char *command_line(
-	const struct torpor_template_spec *spec, const struct tp_guest_config *config)
-{
-	if (spec->append)
-		return spec->append;
-	if (config->machine == TP_MACHINE_MICROVM && config->accel == TP_ACCEL_TCG)
-		return "console=ttyS0 quiet panic=-1 reboot=t tsc_early_khz=1000000 no_timer_check";
-	if (config->machine == TP_MACHINE_MICROVM)
-		return "console=ttyS0 quiet panic=-1 reboot=t";
-	return "console=ttyS0 quiet panic=-1";
-}
-
-static struct tp_boot_files files_of(const struct torpor_template_spec *spec)
-{
-	return (struct tp_boot_files){
-		.kernel = spec->kernel, .initrd = spec->initrd, .append = spec->append};
-}
-
-static struct torpor_error *choose_accel(struct build *b)
-{
-	const struct torpor_template_spec *spec = b->spec;
-	const char *wanted = spec->accel ? spec->accel : "auto";
-	struct tp_guest_config *config = &b->record.guest;
-	struct tp_boot_files files = files_of(spec);
-	TP_FREE char *why_not = NULL;
-	enum tp_accel accel;
-
-	if (tp_accel_from_name(wanted, &accel))
-		return tp_machine_resolve(b->engine, NULL, accel, spec->cpu, b->call, config);
-	if (strcmp(wanted, "auto") != 0)
-		return tp_error(TORPOR_E_INVALID, "build template", spec->name,
-			"the accelerator is auto, kvm or tcg, not \"%s\"", wanted);
-	say(b, "probe", "trying whether kvm runs this kernel (10 s at most)");
-	TP_TRY(tp_machine_try_kvm(b->engine, NULL, &files, spec->cpu, b->call, config, &why_not));
-	if (!why_not) {
-		say(b, "probe", "kvm works");
-		return NULL;
-	}
-	TP_FREE char *line = tp_asprintf("tcg, since kvm doesn't do: %s", why_not);
-	say(b, "probe", line);
-	return tp_machine_resolve(b->engine, NULL, TP_ACCEL_TCG, spec->cpu, b->call, config);
-}
-
-/* Under KVM the QEMU for microvm alone, where it boots this kernel; else CONFIG stays as it is. */
-static struct torpor_error *choose_small(struct build *b)
-{
-	struct tp_guest_config *config = &b->record.guest;
-	const char *program = tp_machine_small_qemu(b->engine, config->machine);
-	TP_GUEST_CONFIG struct tp_guest_config small = tp_guest_config_copy(config);
-	struct tp_boot_files files = files_of(b->spec);
-	TP_FREE char *why_not = NULL;
-
-	if (!program || config->accel != TP_ACCEL_KVM)
-		return NULL;
-	TP_TRY(tp_machine_try_kvm(
-		b->engine, program, &files, b->spec->cpu, b->call, &small, &why_not));
-	if (!why_not) {
-		tp_guest_config_deinit(config);
-		*config = small;
-		small = (struct tp_guest_config){0};
-	}
-	TP_FREE char *line = why_not ? tp_asprintf("not %s: %s", program, why_not)
-				     : tp_asprintf("it runs under %s", program);
-	say(b, "probe", line);
-	return NULL;
-}
-
-/* What was resolved may not be what was named: a name without version has got one. */
-static void tell_cpu(struct build *b)
-{
-	const char *model = b->record.guest.cpu_model;
-
-	if (!b->spec->cpu || strcmp(b->spec->cpu, model) == 0)
-		return;
-	TP_FREE char *line = tp_asprintf(
-		"CPU model %s is %s here, and is called so from now on", b->spec->cpu, model);
-	say(b, "probe", line);
-}
-
 static struct torpor_error *choose_machine(struct build *b)
 {
 	const struct torpor_template_spec *spec = b->spec;
-	const char *machine = spec->machine ? spec->machine : "pc";
 	struct tp_guest_config *config = &b->record.guest;
 	uint64_t start = tp_now_ns();
 
-	if (!tp_machine_from_name(machine, &config->machine))
-		return tp_error(TORPOR_E_INVALID, "build template", spec->name,
-			"the machine is pc, q35 or microvm, not \"%s\"", machine);
-	config->memory_bytes = spec->memory ? spec->memory : DEFAULT_MEMORY;
-	config->vcpus = spec->vcpus ? spec->vcpus : 1;
-	config->channels = true;
-	TP_TRY(choose_accel(b));
-	TP_TRY(choose_small(b));
-	tell_cpu(b);
-	struct tp_boot_files files = files_of(spec);
-	TP_TRY(tp_machine_find_qemu(b->engine, config, &files, spec->name, b->call, &b->qemu));
+	TP_TRY(tp_build_choose_machine(
+		b->engine, spec, b->progress, b->progress_data, b->call, config, &b->qemu));
 	b->record.template_name = tp_strdup(spec->name);
-	b->record.append = tp_strdup(command_line(spec, config));
+	b->record.append = tp_strdup(tp_build_command_line(spec, config));
 	b->report.probe_ns = tp_now_ns() - start;
 	return NULL;
 }

@@ -16,6 +16,23 @@ struct torpor_template *tp_template_adopt(struct torpor_engine *engine, const ch
 	struct tp_base *base, const struct tp_qemu_use *qemu, uint64_t image_bytes,
 	uint64_t created_ns);
 
+/*
+ * What a Linux guest needs on its command line where none was given. Under TCG microvm has no clock
+ * that Linux could calibrate its own by, and hangs trying. It resets by a triple fault: what Linux
+ * tries first elsewhere has no effect there (QEMU: docs/system/i386/microvm.rst). Valid as SPEC.
+ */
+const char *tp_build_command_line(
+	const struct torpor_template_spec *spec, const struct tp_guest_config *config);
+
+/*
+ * The machine that SPEC gets on this host, into CONFIG, and the QEMU that runs it: the accelerator
+ * proven where it is to be chosen, CPU model and machine type by their lasting names.
+ */
+struct torpor_error *tp_build_choose_machine(struct torpor_engine *engine,
+	const struct torpor_template_spec *spec, torpor_progress_fn *progress, void *progress_data,
+	const struct tp_call *call, struct tp_guest_config *config,
+	struct tp_qemu_use *qemu_out) TP_MUST_USE;
+
 /* Removes a template's directory by its name under templates/. */
 struct torpor_error *tp_template_remove_dir(
 	struct torpor_engine *engine, const char *dir_name) TP_MUST_USE;

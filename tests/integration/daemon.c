@@ -76,15 +76,18 @@ const char *it_text(const char *fmt, ...)
 
 #define GUARD "TORPOR_TEST_GUARD" /* the pids of the process above all, and of its child */
 
-/* All children of GUARD but SPARED: guests without a torpord, and a torpord without a test. */
-static void end_orphans(pid_t guard, pid_t spared)
+/*
+ * All children of GUARD but the two SPARED (0: none): guests without a torpord, and a torpord
+ * without a test.
+ */
+static void end_orphans(pid_t guard, const pid_t spared[2])
 {
 	TP_FREE char *path = tp_asprintf("/proc/%d/task/%d/children", guard, guard);
 	FILE *f = fopen(path, "r");
 	pid_t pid;
 
 	while (f && fscanf(f, "%d", &pid) == 1) {
-		if (pid != spared)
+		if (pid != spared[0] && pid != spared[1])
 			kill(pid, SIGKILL);
 	}
 	if (f)
@@ -98,6 +101,7 @@ static void end_orphans(pid_t guard, pid_t spared)
  */
 __attribute__((constructor)) static void stand_guard(void)
 {
+	static const pid_t nobody[2];
 	char text[32];
 	int status = 0;
 
@@ -114,19 +118,20 @@ __attribute__((constructor)) static void stand_guard(void)
 	}
 	while (waitpid(-1, &status, 0) != top)
 		;
-	end_orphans(guard, 0);
+	end_orphans(guard, nobody);
 	/* A torpord that was among them leaves its guests. */
 	while (waitpid(-1, NULL, 0) > 0)
-		end_orphans(guard, 0);
+		end_orphans(guard, nobody);
 	_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
 }
 
 static void end_guests(void)
 {
+	const char *also = getenv(IT_DAEMON_SPARED);
 	int guard, top;
 
 	cr_assert(sscanf(getenv(GUARD), "%d %d", &guard, &top) == 2);
-	end_orphans(guard, top);
+	end_orphans(guard, (const pid_t[2]){top, also ? atoi(also) : 0});
 }
 
 /* --- the process --- */

@@ -15,6 +15,9 @@
 
 #include "base/macros.h"
 
+/* In the environment: the pid of a process of the program's that outlives a torpord's end, too. */
+#define IT_DAEMON_SPARED "TORPOR_TEST_SPARED"
+
 struct it_daemon {
 	char dir[64]; /* its state, its socket, its configuration, its log */
 	char socket[96];
