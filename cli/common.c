@@ -28,7 +28,8 @@ enum {
 		10},                                                                               \
 		{"launcher", KEY_LAUNCHER, "NAME", 0,                                              \
 			"Who runs QEMU: direct, Torpor itself (the default), or libvirt", 10},     \
-		{"connect", KEY_CONNECT, "URI", 0, "Which libvirt (default: qemu:///system)", 10}, \
+		{"connect", KEY_CONNECT, "URI", 0,                                                 \
+			"Which libvirt (default: qemu:///system; of import: libvirt's own)", 10},  \
 	{                                                                                          \
 		"qemu", KEY_QEMU, "FILE", 0, "The QEMU to run (default: qemu-system-x86_64)", 10   \
 	}

@@ -4,8 +4,7 @@
 #include "cli/template.h"
 
 enum {
-	KEY_CONNECT = 512,
-	KEY_NAME,
+	KEY_NAME = 512,
 	KEY_KEEP,
 	KEY_OUT,
 };
@@ -26,9 +25,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_INIT:
 		state->child_inputs[0] = l->cli;
 		return 0;
-	case KEY_CONNECT:
-		l->spec.connect = arg;
-		return 0;
 	case KEY_NAME:
 		l->spec.name = arg;
 		return 0;
@@ -46,6 +42,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_END:
 		if (!l->word)
 			argp_error(state, "the %s is missing", l->what);
+		l->spec.connect =
+			l->cli->connect; /* as all commands know it; NULL: libvirt's own */
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -100,7 +98,7 @@ static struct torpor_error *import_remote(
 {
 	const struct libvirt *l = input;
 	json_t *body = json_pack("{s:s, s:s*, s:s*, s:b}", "domain", l->word, "connect",
-		l->spec.connect, "name", l->spec.name, "keep", (int)l->spec.keep);
+		cli->connect, "name", l->spec.name, "keep", (int)l->spec.keep);
 	json_t *json;
 	struct torpor_error *err = cli_ask(cli, client, "POST", "/v1/imports", body, &json);
 
@@ -125,7 +123,6 @@ static struct torpor_error *import_remote(
 int cli_import(struct cli *cli, int argc, char **argv)
 {
 	static const struct argp_option options[] = {
-		{"connect", KEY_CONNECT, "URI", 0, "Which libvirt (default: libvirt's own)", 0},
 		{"name", KEY_NAME, "NAME", 0, "What to call the image (default: the domain's name)",
 			0},
 		{"keep", KEY_KEEP, NULL, 0, "Let the domain go on: the image is a copy", 0},
