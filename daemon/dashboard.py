@@ -62,8 +62,10 @@ def install(work):
     with open(os.path.join(work, "package-lock.json"), "rb") as file:
         wanted = hashlib.sha256(file.read()).hexdigest()
     stamp = os.path.join(work, ".installed")
-    if os.path.exists(stamp) and open(stamp, encoding="ascii").read() == wanted:
-        return
+    if os.path.isdir(os.path.join(work, "node_modules")) and os.path.exists(stamp):
+        with open(stamp, encoding="ascii") as file:
+            if file.read() == wanted:
+                return
     # Scripts of packages aren't run: none that is needed has one that matters.
     run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1"], work)
     with open(stamp, "w", encoding="ascii") as file:
