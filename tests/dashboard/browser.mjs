@@ -46,7 +46,8 @@ export async function signIn(context, token, path = '/') {
 }
 
 // What the browser says of answers that a test brings about itself.
-const ANSWERED = /^Failed to load resource: (the server responded with a status of|net::ERR_(CONNECTION_REFUSED|INCOMPLETE_CHUNKED_ENCODING|EMPTY_RESPONSE|CONNECTION_RESET))/;
+const BROKEN_OFF = 'net::ERR_(CONNECTION_REFUSED|INCOMPLETE_CHUNKED_ENCODING|EMPTY_RESPONSE|CONNECTION_RESET)';
+const ANSWERED = new RegExp(`^Failed to load resource: (the server responded with a status of|${BROKEN_OFF})`);
 
 // Nothing left the host, no policy was offended, nothing threw.
 export function wellBehaved(context) {

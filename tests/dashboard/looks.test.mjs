@@ -5,7 +5,20 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { DARK, findings, inState, launch, LIGHT, NARROW, openSession, person, runCommand, serious, signIn, wellBehaved } from './browser.mjs';
+import {
+  DARK,
+  findings,
+  inState,
+  launch,
+  LIGHT,
+  NARROW,
+  openSession,
+  person,
+  runCommand,
+  serious,
+  signIn,
+  wellBehaved,
+} from './browser.mjs';
 import { figure, outDir, until, World } from './world.mjs';
 
 let world;

@@ -10,8 +10,7 @@ const guest = environment('TORPOR_GUEST');
 rmSync(state, { recursive: true, force: true });
 mkdirSync(state, { recursive: true });
 rmSync(join(outDir(), 'figures.txt'), { force: true });
-execFileSync(
-  environment('TORPOR'),
-  ['--state', state, 'template', 'build', 'minimal', '--quiet', '--kernel', join(guest, 'vmlinuz'), '--initrd', join(guest, 'initrd.img')],
-  { stdio: 'inherit' },
-);
+const files = ['--kernel', join(guest, 'vmlinuz'), '--initrd', join(guest, 'initrd.img')];
+execFileSync(environment('TORPOR'), ['--state', state, 'template', 'build', 'minimal', '--quiet', ...files], {
+  stdio: 'inherit',
+});

@@ -120,7 +120,8 @@ test('pause and going on, checkpoint and a fork of it, rename, and what was done
   await page.getByRole('heading', { level: 1, name: 'way-there' }).waitFor();
 
   const trail = page.getByRole('region', { name: 'Audit trail' });
-  for (const op of ['fork', 'pause', 'unpause', 'checkpoint']) await trail.getByRole('cell', { name: op, exact: true }).first().waitFor();
+  for (const op of ['fork', 'pause', 'unpause', 'checkpoint'])
+    await trail.getByRole('cell', { name: op, exact: true }).first().waitFor();
 });
 
 test('timers are changed, and limits, and what the host can’t enforce is told', async () => {

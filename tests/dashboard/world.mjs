@@ -3,7 +3,16 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { appendFileSync, existsSync, mkdirSync, mkdtempSync, openSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import http from 'node:http';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
@@ -163,7 +172,8 @@ export class World {
 
 // A figure that the test found, kept with the others and printed.
 export function figure(name, value, unit, most) {
-  const line = `${name}: ${typeof value === 'number' ? Math.round(value * 10) / 10 : value} ${unit}${most === undefined ? '' : ` (at most ${most})`}`;
+  const rounded = typeof value === 'number' ? Math.round(value * 10) / 10 : value;
+  const line = `${name}: ${rounded} ${unit}${most === undefined ? '' : ` (at most ${most})`}`;
   console.log(line);
   appendFileSync(join(outDir(), 'figures.txt'), `${line}\n`);
 }

@@ -45,8 +45,9 @@ export function noteSession(session) {
   applySession(session);
   const { private_bytes: own, resident_bytes: all } = session.guest ?? {};
   if (own === undefined) return;
-  const { id, last_active: active } = session;
-  usage.put(id, { cpu: null, commands: 0, ...usage.latest(id), id, private: own, shared: all - own, active: Date.parse(active) });
+  const { id } = session;
+  const figures = { id, private: own, shared: all - own, active: Date.parse(session.last_active) };
+  usage.put(id, { cpu: null, commands: 0, ...usage.latest(id), ...figures });
 }
 
 async function readSessions() {

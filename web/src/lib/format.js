@@ -72,7 +72,6 @@ const full = new Intl.DateTimeFormat(undefined, {
 });
 
 export const timeOfDay = (t) => clock.format(new Date(t));
-export const dayAndTime = (t) => dayClock.format(new Date(t));
 export const fullTime = (t) => full.format(new Date(t));
 
 // Today's by the clock alone.

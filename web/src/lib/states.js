@@ -2,7 +2,7 @@
 // The states of a session, as the page speaks of them.
 
 //   word: what it is called; look: warm, cold, bad or none; moving: passes by itself; group: of the filter
-export const STATES = {
+const STATES = {
   created: { word: 'Created', look: '', moving: true, group: 'awake' },
   starting: { word: 'Starting', look: 'warm', moving: true, group: 'awake' },
   running: { word: 'Running', look: 'warm', group: 'awake' },

@@ -15,7 +15,9 @@ const STORIES = {
   create: ({ answer, took }) => ({
     look: 'warm',
     title: `Started in ${ms(tookOf({ answer, took }))}`,
-    text: `A copy of the template ${answer.template}: it shares what it doesn’t change, and was made fresh before it was handed over.`,
+    text:
+      `A copy of the template ${answer.template}: it shares what it doesn’t change, ` +
+      'and was made fresh before it was handed over.',
     steps: answer.timing && wake(answer),
   }),
   park({ answer, freed, took }) {
@@ -24,7 +26,8 @@ const STORIES = {
       look: 'cold',
       title: `Parked in ${ms(tookOf({ answer, took }))}`,
       text: timing
-        ? `The guest is a file of ${bytes(timing.image_bytes)} now: ${count(timing.pages, 'page')} that differ from its template. It has no process and uses no processor.` +
+        ? `The guest is a file of ${bytes(timing.image_bytes)} now: ${count(timing.pages, 'page')} that differ ` +
+          'from its template. It has no process and uses no processor.' +
           (freed ? ` ${bytes(freed)} of memory went back to the host.` : '')
         : 'It was parked already.',
       steps: timing && [

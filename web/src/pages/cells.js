@@ -68,7 +68,7 @@ export function LastUse({ session }) {
   return html`<${Ago} time=${new Date(at).toISOString()} />`;
 }
 
-export function PrimaryAction({ session, label }) {
+function PrimaryAction({ session, label }) {
   const { name } = session;
   const button = (op, word) =>
     html`<button type="button" class="button act" onClick=${() => act(op, session)} aria-label="${word} ${name}">
@@ -82,7 +82,7 @@ export function PrimaryAction({ session, label }) {
   </button>`;
 }
 
-export function menuOf(session) {
+function menuOf(session) {
   const items = [
     { word: 'Pause', act: () => act('pause', session), off: !can.pause(session) },
     { word: 'Fork …', act: () => openDialog(ForkForm, { session }), off: !can.fork(session) },

@@ -118,22 +118,31 @@ function outcome({ end, took }) {
   return end.exit_status === 0 ? `done in ${time}` : `exit status ${end.exit_status} after ${time}`;
 }
 
-function Run({ run }) {
+const piece = ([stream, text]) => (stream === 'stderr' ? html`<span class="stderr">${text}</span>` : text);
+
+// Follows its end, unless somebody scrolled away from it.
+function Output({ run }) {
   const output = useRef();
   const follow = useRef(true);
   useLayoutEffect(() => {
-    if (follow.current && output.current) output.current.scrollTop = output.current.scrollHeight;
+    if (follow.current) output.current.scrollTop = output.current.scrollHeight;
   });
-  const bad = run.end && (run.end.problem || run.end.exit_status);
   const scrolled = ({ currentTarget: at }) => {
     follow.current = at.scrollTop + at.clientHeight > at.scrollHeight - 24;
   };
+  const attributes = { tabindex: '0', role: 'log', 'aria-label': 'Output', 'aria-live': 'off', onScroll: scrolled };
+  return html`<pre class="output" ref=${output} ...${attributes}>
+    ${run.cut && html`<span class="dim">… earlier output isn’t kept${'\n'}</span>`}${run.pieces.map(piece)}
+  </pre>`;
+}
+
+function Run({ run }) {
+  const bad = run.end && (run.end.problem || run.end.exit_status);
   return html`<article class="run" aria-label="Command ${run.line}">
     <p class="run-line">
       <code>$ ${run.line}</code><span class=${bad ? 'failed' : 'dim'}>${outcome(run)}</span>
     </p>
-    ${run.pieces.length > 0 &&
-    html`<pre class="output" tabindex="0" ref=${output} onScroll=${scrolled} role="log" aria-label="Output" aria-live="off">${run.cut && html`<span class="dim">… earlier output isn’t kept${'\n'}</span>`}${run.pieces.map(([stream, text]) => (stream === 'stderr' ? html`<span class="stderr">${text}</span>` : text))}</pre>`}
+    ${run.pieces.length > 0 && html`<${Output} run=${run} />`}
     ${run.end?.problem && html`<${Said} problem=${run.end.problem} />`}
   </article>`;
 }

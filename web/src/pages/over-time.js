@@ -67,7 +67,9 @@ export function OverTime({ session }) {
   const seconds = data ? spanOf(window, data.now, later(data.from, session.created)) : WINDOWS[window].seconds;
   const from = to - seconds;
   const shared = { from, to, gapSeconds: (data?.step_s ?? 5) * 2.5 };
-  const asleep = session.guest ? 'Nothing was measured yet: the first figures come within seconds.' : 'Asleep: nothing to measure.';
+  const asleep = session.guest
+    ? 'Nothing was measured yet: the first figures come within seconds.'
+    : 'Asleep: nothing to measure.';
 
   return html`<section class="sheet" aria-labelledby="time-title">
     <header>

@@ -95,7 +95,10 @@ export function FactsSheet({ session }) {
           <dt>Parks when idle for</dt>
           <dd>${timer(timers.idle_s)}</dd>
           <dt>Destroyed after</dt>
-          <dd>${timer(timers.ttl_s)}${timers.expires && html` <span class="dim">(in <${Until} time=${timers.expires} long />)</span>`}</dd>
+          <dd>
+            ${timer(timers.ttl_s)}${timers.expires &&
+            html` <span class="dim">(in <${Until} time=${timers.expires} long />)</span>`}
+          </dd>
           <dt>Kept parked for</dt>
           <dd>${timer(timers.retention_s)}</dd>
         </dl>
@@ -125,7 +128,8 @@ export function FactsSheet({ session }) {
           ${guest && html`<dt>Memory</dt><dd>${bytes(guest.memory_bytes)}</dd><dt>Processors</dt><dd>${guest.vcpus}</dd>`}
           <dt>Created</dt>
           <dd>${fullTime(session.created)}</dd>
-          ${session.restores > 0 && html`<dt>Put back</dt><dd>${session.restores} times to its last park, because its guest had died</dd>`}
+          ${session.restores > 0 &&
+          html`<dt>Put back</dt><dd>${session.restores} times to its last park, because its guest had died</dd>`}
         </dl>
       </div>
     </div>

@@ -26,9 +26,8 @@ import { OverTime } from './over-time.js';
 
 function Buttons({ session, images }) {
   const checkpoints = images.filter(({ kind }) => kind === 'checkpoint');
-  const button = (op, word, look = '') => html`<button type="button" class="button ${look}" onClick=${() => act(op, session)}>
-    ${word}
-  </button>`;
+  const button = (op, word, look = '') =>
+    html`<button type="button" class="button ${look}" onClick=${() => act(op, session)}>${word}</button>`;
   const more = () => [
     { word: 'Rename …', act: () => openDialog(RenameForm, { session }) },
     { word: 'Destroy …', act: () => openDialog(DestroyForm, { session }), danger: true },
@@ -37,7 +36,8 @@ function Buttons({ session, images }) {
   return html`<div class="buttons" role="group" aria-label="Actions">
     ${can.park(session) && button('park', 'Park', 'main')} ${can.resume(session) && button('resume', 'Resume', 'main')}
     ${can.cancel(session) && button('cancel', 'Call the park off', 'main')}
-    ${still && html`<button type="button" class="button main" disabled>${session.state === 'error' ? 'Resume' : 'Wait'}</button>`}
+    ${still &&
+    html`<button type="button" class="button main" disabled>${session.state === 'error' ? 'Resume' : 'Wait'}</button>`}
     ${can.unpause(session)
       ? button('unpause', 'Go on')
       : html`<button type="button" class="button" disabled=${!can.pause(session)} onClick=${() => act('pause', session)}>
@@ -95,7 +95,15 @@ function Head({ session, images }) {
             : html`<span class="dim">none</span><small>asleep</small>`}
         </dd>
       </div>
-      <div><dt>Image on disk</dt><dd><${Image} session=${session} /><small>${session.image ? html`from <${Ago} time=${session.image.created} /> ago` : 'never parked'}</small></dd></div>
+      <div>
+        <dt>Image on disk</dt>
+        <dd>
+          <${Image} session=${session} />
+          <small>
+            ${session.image ? html`from <${Ago} time=${session.image.created} /> ago` : 'never parked'}
+          </small>
+        </dd>
+      </div>
       <div><dt>Timer</dt><dd class="timer"><${Due} session=${session} /></dd></div>
     </dl>`;
 }
@@ -103,7 +111,8 @@ function Head({ session, images }) {
 function Gone({ id, problem }) {
   return html`<div class="empty">
     <h1>No such session</h1>
-    <p>${problem?.status === 404 ? html`<code>${id}</code> isn’t there. It may have been destroyed, or belong to another tenant.` : ''}</p>
+    ${problem?.status === 404 &&
+    html`<p><code>${id}</code> isn’t there. It may have been destroyed, or belong to another tenant.</p>`}
     ${problem && problem.status !== 404 && html`<${Said} problem=${problem} />`}
     <${Link} to="" class="button">To all sessions</${Link}>
   </div>`;

@@ -19,11 +19,13 @@ function About({ name }) {
   const template = templates.get(name);
   const stock = pool.get(name)?.pool;
   if (!template) return null;
-  const waiting = stock?.warm > 0 ? `${stock.warm} waiting warm: it takes milliseconds.` : 'None waits warm: it takes a moment.';
+  const waiting =
+    stock?.warm > 0 ? `${stock.warm} waiting warm: it takes milliseconds.` : 'None waits warm: it takes a moment.';
+  const processors = template.vcpus === 1 ? 'one processor' : `${template.vcpus} processors`;
   return html`<p class="help about-template" role="status">
     ${template.state === 'degraded'
       ? html`<b>Starts of this template fail at the moment:</b> ${template.reason}`
-      : `${bytes(template.memory_bytes)} of memory, ${template.vcpus === 1 ? 'one processor' : `${template.vcpus} processors`}. ${waiting}`}
+      : `${bytes(template.memory_bytes)} of memory, ${processors}. ${waiting}`}
   </p>`;
 }
 
@@ -82,7 +84,12 @@ export function StartForm({ template: given }) {
             help="Letters, digits, dot, dash, underline. It is the guest’s host name too."
             data-first
           />
-          <${Text} label="Labels" name="labels" placeholder="team=a, purpose=try" help="To find it by; NAME=VALUE, with commas between." />
+          <${Text}
+            label="Labels"
+            name="labels"
+            placeholder="team=a, purpose=try"
+            help="To find it by; NAME=VALUE, with commas between."
+          />
           <details>
             <summary>Timers</summary>
             <${TimerFields} />

@@ -10,7 +10,10 @@ function Stock({ has, target, look, word }) {
   const dots = Math.max(has, target);
   return html`<span class="stock">
     ${dots <= PIPS &&
-    Array.from({ length: dots }, (_, i) => html`<span class="pip ${look} ${i < has ? 'full' : ''}" aria-hidden="true"></span>`)}
+    Array.from(
+      { length: dots },
+      (_, i) => html`<span class="pip ${look} ${i < has ? 'full' : ''}" aria-hidden="true"></span>`,
+    )}
     <span class="numbers"><b>${has}</b> of ${target}<span class="unseen"> ${word}</span></span>
   </span>`;
 }

@@ -61,8 +61,22 @@ function quotasIn(form) {
 
 function QuotaFields({ limits = {} }) {
   return html`<div class="pair">
-      <${Text} label="Sessions that run" name="sessions" type="number" min="0" value=${limits.sessions ?? ''} placeholder="as usual" />
-      <${Text} label="Changes a minute" name="rate" type="number" min="1" value=${limits.requests_per_minute ?? ''} placeholder="as usual" />
+      <${Text}
+        label="Sessions that run"
+        name="sessions"
+        type="number"
+        min="0"
+        value=${limits.sessions ?? ''}
+        placeholder="as usual"
+      />
+      <${Text}
+        label="Changes a minute"
+        name="rate"
+        type="number"
+        min="1"
+        value=${limits.requests_per_minute ?? ''}
+        placeholder="as usual"
+      />
       <${Size} label="Memory of their guests" name="memory" value=${limits.memory_bytes} />
       <${Size} label="Parked, on disk" name="parked" value=${limits.parked_bytes} />
       <${Duration} label="Park after idle for" name="idle" value=${limits.idle_s ?? undefined} />
@@ -148,7 +162,14 @@ function TokenForm({ name, again }) {
       <footer><button type="button" class="button main" onClick=${closeDialog}>I have it</button></footer>
     </form>`;
   return html`<${Form} title="A new token for ${name}" action="Make it" working="Making it …" act=${make}>
-    <${Text} label="What it is for" name="label" maxlength="64" placeholder="laptop of ada" help="To tell it from others later." data-first />
+    <${Text}
+      label="What it is for"
+      name="label"
+      maxlength="64"
+      placeholder="laptop of ada"
+      help="To tell it from others later."
+      data-first
+    />
     <${Duration} label="Valid for" name="expires" standard=${false} value=${2592000} />
   </${Form}>`;
 }

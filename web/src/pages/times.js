@@ -71,7 +71,12 @@ export function Times({ ask, window, template, onTemplate }) {
     <header>
       <h2 id="times-title">How long it took</h2>
       ${data?.templates.length > 1 &&
-      html`<select class="input narrow-select" aria-label="Template" value=${template} onChange=${({ target }) => onTemplate(target.value)}>
+      html`<select
+        class="input narrow-select"
+        aria-label="Template"
+        value=${template}
+        onChange=${({ target }) => onTemplate(target.value)}
+      >
         <option value="">All templates</option>
         ${data.templates.map(({ name }) => html`<option value=${name}>${name}</option>`)}
       </select>`}

@@ -3,7 +3,7 @@
 import { useId } from 'preact/hooks';
 import { html } from '../lib/html.js';
 
-export function Field({ label, help, children }) {
+function Field({ label, help, children }) {
   const id = useId();
   const described = help ? `${id}-help` : undefined;
   return html`<div class="field">
@@ -14,7 +14,8 @@ export function Field({ label, help, children }) {
 }
 
 // A value that nobody listens to is what a field begins with: drawn again, it keeps what was typed.
-const begin = ({ value, ...rest }) => (rest.onInput || value === undefined ? { value, ...rest } : { defaultValue: value, ...rest });
+const begin = ({ value, ...rest }) =>
+  rest.onInput || value === undefined ? { value, ...rest } : { defaultValue: value, ...rest };
 
 export function Text({ label, help, ...rest }) {
   return html`<${Field} label=${label} help=${help}>
@@ -95,7 +96,7 @@ export function Size(props) {
 // --- reading a form ---
 
 // Seconds or bytes; 0 for never; undefined for what wasn't said. A number alone means the first unit.
-export function measureIn(form, name, standardUnit) {
+function measureIn(form, name, standardUnit) {
   const unit = form.elements[`${name}-unit`].value;
   const number = form.elements[name].value;
   if (unit === 'never') return 0;

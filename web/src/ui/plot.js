@@ -9,7 +9,7 @@ import { useWidth } from '../lib/window.js';
 
 const dark = matchMedia('(prefers-color-scheme: dark)');
 
-export function useScheme() {
+function useScheme() {
   const [is, set] = useState(dark.matches);
   useEffect(() => {
     const hear = () => set(dark.matches);

@@ -37,7 +37,13 @@ export function Strip({ history, windowMs }) {
   const drawn = [...all].sort((a, b) => (lookOf(a.state) === 'moving') - (lookOf(b.state) === 'moving'));
   const summary = all.map(({ state, from, to }) => `${stateOf(state).word} for ${span((to - from) / 1000)}`);
   return html`<div>
-    <svg class="strip" viewBox="0 0 ${WIDE} 28" preserveAspectRatio="none" role="img" aria-label=${summary.slice(-6).join(', then ')}>
+    <svg
+      class="strip"
+      viewBox="0 0 ${WIDE} 28"
+      preserveAspectRatio="none"
+      role="img"
+      aria-label=${summary.slice(-6).join(', then ')}
+    >
       ${drawn.map(
         ({ state, from, to }) => html`<rect
           class=${lookOf(state)}
