@@ -8,7 +8,9 @@ packages_build=(gcc libc6-dev meson ninja-build pkg-config libcurl4-openssl-dev 
 packages_run=(qemu-system-x86)
 packages_guest=(cpio xz-utils zstd)
 # What the dashboard is built with, and what it is tested in.
-packages_dashboard=(nodejs npm)
+# One that is there already, from elsewhere, brings npm along, and Debian's wouldn't go with it.
+packages_dashboard=()
+{ command -v node && command -v npm; } >/dev/null || packages_dashboard=(nodejs npm)
 packages_browser=(chromium fonts-dejavu-core)
 packages_test=(binutils bsdutils libcriterion-dev libxml2-utils git openssl scdoc)
 packages_check=(clang libclang-rt-dev llvm shellcheck)
