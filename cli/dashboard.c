@@ -65,6 +65,7 @@ int cli_dashboard(struct cli *cli, int argc, char **argv)
 	int status = CLI_OK;
 
 	cli_parse_words(&words, argc, argv);
+	free(words.words);
 	int failed = cli_with_client(cli, print_link, &status);
 	return failed ? failed : status;
 }

@@ -312,7 +312,8 @@ Test(qmp, what_the_guest_did_is_the_reason)
 
 Test(qmp, the_end_is_waited_for)
 {
-	static const struct peer_step steps[] = {OPENING, EXPECT("{\"execute\": \"stop\"}"), OK};
+	static const struct peer_step steps[] = {
+		OPENING, EXPECT("{\"execute\": \"stop\"}"), OK, CLOSE};
 	struct tp_call soon = tp_call_within(20 * TP_NSEC_PER_MSEC);
 
 	open_with(steps);
