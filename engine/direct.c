@@ -223,21 +223,6 @@ static int open_output(pid_t pid)
 	return fd;
 }
 
-/* The process recorded in DIR_FD, which runs. */
-static struct torpor_error *open_process(
-	int dir_fd, const char *name, struct tp_process *process_out)
-{
-	pid_t pid;
-	uint64_t start_time;
-
-	TP_TRY(tp_rundir_process(dir_fd, name, &pid, &start_time));
-	TP_TRY(tp_process_open(pid, start_time, process_out));
-	if (!tp_process_ended(process_out))
-		return NULL;
-	tp_process_deinit(process_out);
-	return tp_error(TORPOR_E_NOT_FOUND, "open", name, "it has ended");
-}
-
 /* A guest without channels has no such sockets. */
 static struct torpor_error *connect_channels(struct direct_guest *guest)
 {
@@ -258,7 +243,7 @@ static struct torpor_error *find_in(
 	int qmp_fd;
 
 	TP_TRY(tp_rundir_lock(launcher->run_dir_fd, name, &guest->dir_fd));
-	TP_TRY(open_process(guest->dir_fd, name, &guest->base.process));
+	TP_TRY(tp_rundir_open_process(guest->dir_fd, name, &guest->base.process));
 	guest->output_fd = open_output(guest->base.process.pid);
 	TP_TRY(tp_rundir_connect(guest->dir_fd, "qmp", name, &qmp_fd));
 	TP_TRY(tp_qmp_open(qmp_fd, name, call, &guest->base.qmp));
@@ -306,7 +291,7 @@ static struct torpor_error *direct_end(struct tp_launcher *base, const char *nam
 	struct torpor_error *err = NULL;
 
 	TP_TRY(tp_rundir_lock(launcher->run_dir_fd, name, &dir_fd));
-	TP_TRY(open_process(dir_fd, name, &process));
+	TP_TRY(tp_rundir_open_process(dir_fd, name, &process));
 	if (pid != 0 && (process.pid != pid || process.start_time != start_time))
 		err = tp_error(TORPOR_E_NOT_FOUND, "open", name,
 			"its process is another one now, %d", (int)process.pid);

@@ -15,27 +15,9 @@ struct tp_domain {
 	uint8_t uuid[VIR_UUID_BUFLEN];
 };
 
-/* What libvirt said last, as an error of ours. */
-static struct torpor_error *last_error(const char *step, const char *object)
-{
-	const virError *error = tp_vir.virGetLastError();
-	const char *text = error && error->message ? error->message : "libvirt doesn't say why";
-	enum torpor_errc code = TORPOR_E_QEMU;
-
-	if (error && error->code == VIR_ERR_NO_DOMAIN)
-		code = TORPOR_E_NOT_FOUND;
-	else if (error &&
-		 (error->code == VIR_ERR_AUTH_FAILED || error->code == VIR_ERR_AUTH_CANCELLED ||
-			 error->code == VIR_ERR_OPERATION_DENIED))
-		code = TORPOR_E_DENIED;
-	else if (error && error->code == VIR_ERR_OPERATION_INVALID)
-		code = TORPOR_E_BUSY;
-	return tp_error(code, step, object, "%s", text);
-}
-
 static struct torpor_error *fail(const struct tp_domain *domain, const char *step)
 {
-	return last_error(step, tp_domain_name(domain));
+	return tp_vir_error(step, tp_domain_name(domain));
 }
 
 /* ---- open and close ---- */
@@ -64,7 +46,7 @@ struct torpor_error *tp_domain_open(const char *uri, const char *name, const str
 	TP_TRY(tp_vir_load());
 	domain->connect = tp_vir.virConnectOpen(uri);
 	if (!domain->connect)
-		return tp_error_hint(last_error("connect to libvirt", uri),
+		return tp_error_hint(tp_vir_error("connect to libvirt", uri),
 			"Name another libvirt with --connect; qemu:///system needs its daemon, and "
 			"the right to talk to it.");
 	const char *type = tp_vir.virConnectGetType(domain->connect);

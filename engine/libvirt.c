@@ -137,16 +137,6 @@ static struct torpor_error *find_domain(struct libvirt_launcher *launcher, const
 
 /* ---- finding ---- */
 
-static struct torpor_error *open_process(
-	int dir_fd, const char *name, struct tp_process *process_out)
-{
-	pid_t pid;
-	uint64_t start_time;
-
-	TP_TRY(tp_rundir_process(dir_fd, name, &pid, &start_time));
-	return tp_process_open(pid, start_time, process_out);
-}
-
 static struct torpor_error *find_in(
 	struct libvirt_launcher *launcher, struct libvirt_guest *guest, const struct tp_call *call)
 {
@@ -154,7 +144,7 @@ static struct torpor_error *find_in(
 	TP_VIR_DOMAIN virDomainPtr domain = NULL;
 
 	TP_TRY(tp_rundir_lock(launcher->run_dir_fd, name, &guest->dir_fd));
-	TP_TRY(open_process(guest->dir_fd, name, &guest->base.process));
+	TP_TRY(tp_rundir_open_process(guest->dir_fd, name, &guest->base.process));
 	TP_TRY(find_domain(launcher, name, call, &domain));
 	if (tp_vir.virDomainGetUUIDString(domain, guest->uuid) < 0)
 		return tp_vir_error("look up domain", name);
@@ -218,10 +208,8 @@ static struct torpor_error *libvirt_end(struct tp_launcher *base, const char *na
 	struct torpor_error *err;
 
 	TP_TRY(tp_rundir_lock(launcher->run_dir_fd, name, &dir_fd));
-	TP_TRY(open_process(dir_fd, name, &process));
-	if (tp_process_ended(&process))
-		err = tp_error(TORPOR_E_NOT_FOUND, "open", name, "it has ended");
-	else if (pid != 0 && (process.pid != pid || process.start_time != start_time))
+	TP_TRY(tp_rundir_open_process(dir_fd, name, &process));
+	if (pid != 0 && (process.pid != pid || process.start_time != start_time))
 		err = tp_error(TORPOR_E_NOT_FOUND, "open", name,
 			"its process is another one now, %d", (int)process.pid);
 	else

@@ -46,7 +46,6 @@
 	X(virDomainSuspend)                                                                        \
 	X(virEventRegisterDefaultImpl)                                                             \
 	X(virEventRunDefaultImpl)                                                                  \
-	X(virGetLastError)                                                                         \
 	X(virGetLastErrorCode)                                                                     \
 	X(virGetLastErrorMessage)                                                                  \
 	X(virSetErrorFunc)                                                                         \

@@ -108,6 +108,20 @@ struct torpor_error *tp_rundir_process(
 	return NULL;
 }
 
+struct torpor_error *tp_rundir_open_process(
+	int dir_fd, const char *name, struct tp_process *process_out)
+{
+	pid_t pid;
+	uint64_t start_time;
+
+	TP_TRY(tp_rundir_process(dir_fd, name, &pid, &start_time));
+	TP_TRY(tp_process_open(pid, start_time, process_out));
+	if (!tp_process_ended(process_out))
+		return NULL;
+	tp_process_deinit(process_out);
+	return tp_error(TORPOR_E_NOT_FOUND, "open", name, "it has ended");
+}
+
 /* Whether a process is recorded that still runs. What can't be found out counts as running. */
 static bool runs(int dir_fd, const char *name)
 {

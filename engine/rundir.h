@@ -18,6 +18,7 @@
 
 #include "base/call.h"
 #include "base/fd.h"
+#include "engine/spawn.h"
 
 /* Opens RUNDIR, making it (0700) if its parent is there. */
 struct torpor_error *tp_rundir_open(const char *path, int *rundir_fd_out) TP_MUST_USE;
@@ -34,6 +35,10 @@ struct torpor_error *tp_rundir_lock(int rundir_fd, const char *name, int *dir_fd
 /* What is recorded in it. NOT_FOUND if nothing is, CORRUPT if it is no record. */
 struct torpor_error *tp_rundir_process(
 	int dir_fd, const char *name, pid_t *pid_out, uint64_t *start_time_out) TP_MUST_USE;
+
+/* The process that is recorded in it; NOT_FOUND, too, if that has ended. */
+struct torpor_error *tp_rundir_open_process(
+	int dir_fd, const char *name, struct tp_process *process_out) TP_MUST_USE;
 
 /* Opens the record for writing. */
 struct torpor_error *tp_rundir_record(int dir_fd, const char *name, int *fd_out) TP_MUST_USE;

@@ -121,6 +121,7 @@ static struct torpor_error *read_stream(struct whole *w, struct tp_stream *strea
 			TP_TRY(put_page(w, &item));
 			break;
 		case TP_STREAM_DEVICES:
+			free(capture->device);
 			capture->device = tp_memdup(item.devices, item.devices_len);
 			capture->device_len = item.devices_len;
 			break;
