@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Signing in, and signing in again over the page that is open.
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { cell, useCell } from '../lib/cell.js';
 import { self, signIn, signOut } from '../lib/data.js';
 import { html } from '../lib/html.js';
@@ -27,7 +27,7 @@ function TokenForm({ action }) {
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState(null);
   const input = useRef();
-  useEffect(() => input.current.focus(), []);
+  useLayoutEffect(() => input.current.focus(), []);
   const submit = async (event) => {
     event.preventDefault();
     const token = input.current.value.trim();
