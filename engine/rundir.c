@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -13,6 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/lock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/config.h"
@@ -21,7 +24,11 @@
 #define RECORD_NAME "process"
 #define RECORD_MAX  256
 
-static const char *const entries[] = {"qmp", "agent", "helper", RECORD_NAME};
+/* The pid of the process that has the lock, or had it last. */
+#define OWNER_NAME "owner"
+#define OWNER_MAX  32
+
+static const char *const entries[] = {"qmp", "agent", "helper", OWNER_NAME, RECORD_NAME};
 
 struct torpor_error *tp_rundir_open(const char *path, int *rundir_fd_out)
 {
@@ -73,12 +80,66 @@ static struct torpor_error *open_locked(int rundir_fd, const char *name, int *di
 	return NULL;
 }
 
+/* ---- the owner ---- */
+
+static struct torpor_error *write_owner(int dir_fd, const char *name)
+{
+	TP_FD int fd = openat(dir_fd, OWNER_NAME, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	if (fd < 0 || dprintf(fd, "%ld\n", (long)getpid()) < 0)
+		return tp_error_errno(errno, "note the owner of", name);
+	return NULL;
+}
+
+/* Whether who had NAME's lock has ended. Not where that isn't known: it may be at writing it. */
+static bool is_left(int rundir_fd, const char *name)
+{
+	TP_FREE char *path = tp_asprintf("%s/" OWNER_NAME, name);
+	TP_FREE char *text = NULL;
+	size_t len;
+	struct torpor_error *err = tp_read_file(rundir_fd, path, OWNER_MAX, &text, &len);
+
+	if (err) {
+		torpor_error_free(err);
+		return false;
+	}
+	return tp_pid_has_ended((pid_t)strtol(text, NULL, 10));
+}
+
+/*
+ * The run directory's lock and NAME's. BUSY if that has an owner; what is locked though its owner
+ * has ended is waited for until UNTIL_NS, without the run directory's lock.
+ */
+static struct torpor_error *lock_both(
+	int rundir_fd, const char *name, uint64_t until_ns, int *lock_fd_out, int *dir_fd_out)
+{
+	for (;;) {
+		TP_FD int lock_fd = -1;
+		TP_TRY(lock_rundir(rundir_fd, &lock_fd));
+		struct torpor_error *err = open_locked(rundir_fd, name, dir_fd_out);
+		if (!err) {
+			*lock_fd_out = TP_TAKE_FD(lock_fd);
+			return NULL;
+		}
+		if (torpor_error_code(err) != TORPOR_E_BUSY || !is_left(rundir_fd, name))
+			return err;
+		lock_fd = tp_close(lock_fd);
+		if (!tp_lock_await(until_ns))
+			return err;
+		torpor_error_free(err);
+	}
+}
+
 struct torpor_error *tp_rundir_lock(int rundir_fd, const char *name, int *dir_fd_out)
 {
+	const uint64_t until_ns = tp_now_ns() + TP_LOCK_PATIENCE_NS;
 	TP_FD int lock_fd = -1;
+	TP_FD int dir_fd = -1;
 
-	TP_TRY(lock_rundir(rundir_fd, &lock_fd));
-	return open_locked(rundir_fd, name, dir_fd_out);
+	TP_TRY(lock_both(rundir_fd, name, until_ns, &lock_fd, &dir_fd));
+	TP_TRY(write_owner(dir_fd, name));
+	*dir_fd_out = TP_TAKE_FD(dir_fd);
+	return NULL;
 }
 
 /* ---- the process ---- */
@@ -162,6 +223,14 @@ static void empty(int dir_fd, const char *name)
 	}
 }
 
+/* Under the run directory's lock. */
+static void remove_locked(int rundir_fd, const char *name, int dir_fd)
+{
+	empty(dir_fd, name);
+	if (unlinkat(rundir_fd, name, AT_REMOVEDIR) < 0)
+		tp_log(TP_LOG_WARNING, "remove directory of %s: %m", name);
+}
+
 struct torpor_error *tp_rundir_create(int rundir_fd, const char *name, int *dir_fd_out)
 {
 	TP_FD int lock_fd = -1;
@@ -178,16 +247,13 @@ struct torpor_error *tp_rundir_create(int rundir_fd, const char *name, int *dir_
 		return tp_error(TORPOR_E_EXISTS, "make directory of", name, "such a guest runs");
 	if (there)
 		empty(dir_fd, name);
+	err = write_owner(dir_fd, name);
+	if (err) {
+		remove_locked(rundir_fd, name, dir_fd);
+		return err;
+	}
 	*dir_fd_out = TP_TAKE_FD(dir_fd);
 	return NULL;
-}
-
-/* Under the run directory's lock. */
-static void remove_locked(int rundir_fd, const char *name, int dir_fd)
-{
-	empty(dir_fd, name);
-	if (unlinkat(rundir_fd, name, AT_REMOVEDIR) < 0)
-		tp_log(TP_LOG_WARNING, "remove directory of %s: %m", name);
 }
 
 void tp_rundir_remove(int rundir_fd, const char *name, int dir_fd)
@@ -202,20 +268,16 @@ void tp_rundir_remove(int rundir_fd, const char *name, int dir_fd)
 }
 
 /* One candidate; what is owned, runs or can't be opened stays. */
-static struct torpor_error *sweep_one(int rundir_fd, const char *name)
+static void sweep_one(int rundir_fd, const char *name, uint64_t until_ns)
 {
 	TP_FD int lock_fd = -1;
 	TP_FD int dir_fd = -1;
+	struct torpor_error *err = lock_both(rundir_fd, name, until_ns, &lock_fd, &dir_fd);
 
-	TP_TRY(lock_rundir(rundir_fd, &lock_fd));
-	struct torpor_error *err = open_locked(rundir_fd, name, &dir_fd);
-	if (err) {
+	if (err)
 		torpor_error_free(err);
-		return NULL;
-	}
-	if (!runs(dir_fd, name))
+	else if (!runs(dir_fd, name))
 		remove_locked(rundir_fd, name, dir_fd);
-	return NULL;
 }
 
 struct torpor_error *tp_rundir_list(int rundir_fd, char ***names_out, size_t *n_out)
@@ -245,6 +307,7 @@ struct torpor_error *tp_rundir_list(int rundir_fd, char ***names_out, size_t *n_
 
 struct torpor_error *tp_rundir_sweep(int rundir_fd, const struct tp_call *call)
 {
+	const uint64_t until_ns = tp_now_ns() + TP_LOCK_PATIENCE_NS;
 	struct torpor_error *err = NULL;
 	char **names;
 	size_t n;
@@ -254,7 +317,7 @@ struct torpor_error *tp_rundir_sweep(int rundir_fd, const struct tp_call *call)
 		if (!err)
 			err = tp_call_check(call, "sweep", "run directory");
 		if (!err)
-			err = sweep_one(rundir_fd, names[i]);
+			sweep_one(rundir_fd, names[i], until_ns);
 		free(names[i]);
 	}
 	free(names);

@@ -4,12 +4,14 @@
  *
  *   qmp, agent, helper   the sockets QEMU listens on
  *   process              {"pid": N, "start_time": N}, written by the process before it is QEMU
+ *   owner                the pid of who has the lock, or had it last
  *
  * Whoever owns the guest holds a flock on RUNDIR/NAME. So a directory that can be locked and
  * whose process is gone (or was never recorded: torpor-exec holds the lock until it is) is
- * garbage, whatever was killed at which moment. Making and removing one happens under a flock on
- * RUNDIR itself, held for a few system calls, so that nobody locks a directory that another one
- * is about to unlink.
+ * garbage, whatever was killed at which moment. A child that an owner was starting when it was
+ * killed has the lock until it is QEMU: it is waited for (base/lock.h). Making and removing one
+ * happens under a flock on RUNDIR itself, held for a few system calls, so that nobody locks a
+ * directory that another one is about to unlink.
  */
 #ifndef TP_ENGINE_RUNDIR_H
 #define TP_ENGINE_RUNDIR_H
@@ -29,7 +31,10 @@ struct torpor_error *tp_rundir_open(const char *path, int *rundir_fd_out) TP_MUS
  */
 struct torpor_error *tp_rundir_create(int rundir_fd, const char *name, int *dir_fd_out) TP_MUST_USE;
 
-/* Opens and locks an existing one. NOT_FOUND; BUSY if it is owned. */
+/*
+ * Opens and locks an existing one. NOT_FOUND; BUSY if it is owned. One whose owner has ended is
+ * waited for until a child that it was starting has let go of it, a second at most (base/lock.h).
+ */
 struct torpor_error *tp_rundir_lock(int rundir_fd, const char *name, int *dir_fd_out) TP_MUST_USE;
 
 /* What is recorded in it. NOT_FOUND if nothing is, CORRUPT if it is no record. */

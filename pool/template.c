@@ -13,6 +13,7 @@
 
 #include "base/fd.h"
 #include "base/hex.h"
+#include "base/lock.h"
 #include "base/mem.h"
 #include "pool/build.h"
 #include "pool/turn.h"
@@ -445,16 +446,32 @@ struct torpor_error *torpor_template_remove(struct torpor_engine *engine, const 
 	return tp_error_in(tp_template_remove_dir(engine, hidden), "remove template", name);
 }
 
-/* Whether somebody still builds in it: builders hold a lock on the directory. */
-static bool abandoned(struct torpor_engine *engine, const char *dir_name)
+/* The pid in the name of a template's directory while it is built (tp_engine_guest_name), or 0. */
+static pid_t builder_of(const char *dir_name)
+{
+	int pid = 0;
+
+	(void)sscanf(dir_name, "." TEMPLATE_PART_PREFIX "build-%d-", &pid);
+	return pid;
+}
+
+/* Whether nobody builds in it any more: builders hold a lock on the directory. */
+static bool abandoned(struct torpor_engine *engine, const char *dir_name, uint64_t until_ns)
 {
 	TP_FD int dir = openat(engine->templates_fd, dir_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	return dir >= 0 && flock(dir, LOCK_EX | LOCK_NB) == 0;
+	if (dir < 0)
+		return false;
+	while (flock(dir, LOCK_EX | LOCK_NB) < 0) {
+		if (!tp_pid_has_ended(builder_of(dir_name)) || !tp_lock_await(until_ns))
+			return false;
+	}
+	return true;
 }
 
 struct torpor_error *tp_template_sweep(struct torpor_engine *engine)
 {
+	const uint64_t until_ns = tp_now_ns() + TP_LOCK_PATIENCE_NS;
 	int fd = openat(engine->templates_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *entry;
@@ -466,7 +483,7 @@ struct torpor_error *tp_template_sweep(struct torpor_engine *engine)
 	while ((entry = readdir(dir))) {
 		const char *prefix = "." TEMPLATE_PART_PREFIX;
 		if (strncmp(entry->d_name, prefix, strlen(prefix)) == 0 &&
-			abandoned(engine, entry->d_name))
+			abandoned(engine, entry->d_name, until_ns))
 			tp_error_log(tp_template_remove_dir(engine, entry->d_name));
 	}
 	closedir(dir);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/lock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "service/events.h"
@@ -151,7 +152,7 @@ static struct torpor_error *lock_state(struct tp_service *service)
 	service->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (service->lock_fd < 0)
 		return tp_error_errno(errno, "open", path);
-	if (flock(service->lock_fd, LOCK_EX | LOCK_NB) == 0)
+	if (tp_lock_soon(service->lock_fd) == 0)
 		return NULL;
 	if (errno != EWOULDBLOCK)
 		return tp_error_errno(errno, "lock", path);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/lock.h"
 
 struct torpor_error *tp_private_open(const char *path, int *fd_out)
 {
@@ -24,7 +25,7 @@ struct torpor_error *tp_private_open(const char *path, int *fd_out)
 
 struct torpor_error *tp_private_lock(int fd, const char *object)
 {
-	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+	if (tp_lock_soon(fd) == 0)
 		return NULL;
 	if (errno == EWOULDBLOCK)
 		return tp_error(TORPOR_E_BUSY, "open", object, "another process has it open");

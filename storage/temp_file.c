@@ -6,18 +6,23 @@
  * a moment in which the sweep may get the lock: the sweep removes a file only while it has the
  * lock, and the writer looks behind its own locking whether the file still has its name, and
  * starts anew if not. O_TMPFILE would need no sweep, but linkat(2) can't replace an older image.
+ *
+ * The first eight digits of the name are the writer's pid: what is locked though its writer has
+ * ended will be free soon (base/lock.h), and the sweep waits for it.
  */
 #include "storage/temp_file.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/lock.h"
 #include "base/mem.h"
 #include "storage/image_writer.h"
 #include "storage/io.h"
@@ -65,11 +70,11 @@ struct torpor_error *tp_temp_create(int dirfd, const char *name, int *fd_out, ch
 {
 	TP_TRY(check_name(name));
 	for (int attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-		uint64_t random;
+		uint32_t random;
 		if (getrandom(&random, sizeof(random), 0) != sizeof(random))
 			return tp_error_errno(errno, "get random bytes", NULL);
 		TP_FREE char *temp_name =
-			tp_asprintf(".%s.%016llx" SUFFIX, name, (unsigned long long)random);
+			tp_asprintf(".%s.%08x%08x" SUFFIX, name, (unsigned int)getpid(), random);
 		TP_FD int fd = -1;
 		TP_TRY(tp_io_create(dirfd, temp_name, &fd));
 		if (try_lock(fd) && has_name(fd)) {
@@ -93,8 +98,27 @@ static bool is_temp_name(const char *name)
 	return digits[-1] == '.' && strspn(digits, "0123456789abcdef") == DIGITS;
 }
 
+/* The pid in a temporary name. */
+static pid_t writer_of(const char *name)
+{
+	uint64_t digits = strtoull(name + strlen(name) - strlen(SUFFIX) - DIGITS, NULL, 16);
+
+	return (pid_t)(digits >> 32);
+}
+
+/* What a process holds that has ended is waited for until UNTIL_NS. */
+static bool lock_abandoned(int fd, const char *name, uint64_t until_ns)
+{
+	while (!try_lock(fd)) {
+		if (!tp_pid_has_ended(writer_of(name)) || !tp_lock_await(until_ns))
+			return false;
+	}
+	return true;
+}
+
 /* Removes NAME if nobody holds it. */
-static struct torpor_error *sweep_one(int dirfd, const char *name, unsigned int *removed)
+static struct torpor_error *sweep_one(
+	int dirfd, const char *name, uint64_t until_ns, unsigned int *removed)
 {
 	TP_FD int fd = openat(dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	struct stat opened;
@@ -104,7 +128,8 @@ static struct torpor_error *sweep_one(int dirfd, const char *name, unsigned int 
 		return NULL;
 	if (fd < 0)
 		return tp_error_errno(errno, "open", name);
-	if (fstat(fd, &opened) < 0 || !S_ISREG(opened.st_mode) || !try_lock(fd))
+	if (fstat(fd, &opened) < 0 || !S_ISREG(opened.st_mode) ||
+		!lock_abandoned(fd, name, until_ns))
 		return NULL;
 	/* It may have become an image, or been swept, before the lock was there. */
 	if (fstatat(dirfd, name, &named, AT_SYMLINK_NOFOLLOW) < 0 ||
@@ -128,6 +153,7 @@ struct torpor_error *tp_image_sweep(
 	TP_FD int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	TP_CLEANUP(close_dir) DIR *dir = NULL;
 	TP_ERROR struct torpor_error *first = NULL;
+	const uint64_t until_ns = tp_now_ns() + TP_LOCK_PATIENCE_NS;
 	unsigned int removed = 0;
 
 	if (fd < 0 || !(dir = fdopendir(fd)))
@@ -141,7 +167,8 @@ struct torpor_error *tp_image_sweep(
 		if (!entry)
 			break;
 		if (is_temp_name(entry->d_name))
-			first = tp_error_first(first, sweep_one(dirfd, entry->d_name, &removed));
+			first = tp_error_first(
+				first, sweep_one(dirfd, entry->d_name, until_ns, &removed));
 		else if (each && entry->d_name[0] != '.')
 			each(data, entry->d_name);
 	}

@@ -8,7 +8,7 @@
 #define TP_TEMP_MAX_NAME 230 /* bytes of the name to be: leaves room for what is put around it */
 
 /*
- * Creates ".NAME.<16 hex digits>.part" in DIRFD and locks it (F_OFD_SETLK), so that sweeping
+ * Creates ".NAME.<16 hex digits>.part" in DIRFD, the first eight our pid, and locks it (F_OFD_SETLK), so that sweeping
  * spares it as long as *FD_OUT is open. *TEMP_NAME_OUT is the caller's to free.
  */
 struct torpor_error *tp_temp_create(

@@ -105,6 +105,39 @@ static pid_t start_owner(const char *run_dir, bool bound, int report_fd)
 	return pid;
 }
 
+void owner_dies_at_a_start(const char *run_dir)
+{
+	static const char script[] = "#!/bin/sh\n"
+				     "echo > \"$STARTED\"\n"
+				     "sleep 0.2\n"
+				     "exec \"$REAL_EXEC\" \"$@\"\n";
+	TP_FREE char *slow = tp_asprintf("%s.slow", run_dir);
+	TP_FREE char *started = tp_asprintf("%s.started", run_dir);
+	int none = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	int fd = open(slow, O_WRONLY | O_CREAT | O_CLOEXEC, 0700);
+	struct tp_spawner *spawner;
+	char byte;
+
+	must(tp_spawner_new(NULL, &spawner));
+	setenv("REAL_EXEC", tp_spawner_helper(spawner), 1);
+	tp_spawner_free(spawner);
+	cr_assert_eq(write(fd, script, strlen(script)), (ssize_t)strlen(script));
+	close(fd);
+	cr_assert_eq(mkfifo(started, 0600), 0);
+	setenv("STARTED", started, 1);
+	setenv("TORPOR_EXEC", slow, 1);
+	pid_t owner = start_owner(run_dir, false, none);
+	unsetenv("TORPOR_EXEC");
+	fd = open(started, O_RDONLY | O_CLOEXEC);
+	cr_assert_eq(read(fd, &byte, 1), 1);
+	kill(owner, SIGKILL);
+	waitpid(owner, NULL, 0);
+	close(fd);
+	close(none);
+	unlink(started);
+	unlink(slow);
+}
+
 struct tp_process left_by_an_owner(const char *run_dir, bool bound, const struct tp_call *call)
 {
 	int report[2];

@@ -29,6 +29,12 @@ size_t count_entries(const char *path);
 /* Whether a process with this pid exists and is no zombie. */
 bool process_runs(pid_t pid);
 
+/*
+ * A process that starts a guest "x" in RUN_DIR is killed while its child isn't QEMU yet: it will be
+ * a moment later, with the lock of the guest's directory until then.
+ */
+void owner_dies_at_a_start(const char *run_dir);
+
 /* What another process started (a guest in RUN_DIR, a child for NULL) that was killed since. */
 struct tp_process left_by_an_owner(const char *run_dir, bool bound, const struct tp_call *call);
 

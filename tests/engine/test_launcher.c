@@ -643,6 +643,28 @@ Test(launcher, a_kept_guest_outlives_its_killed_owner)
 }
 
 /* A directory as it is left by a guest whose pid somebody else has now: ours. */
+/* Its directory is locked by a child that isn't QEMU yet, and that nobody would look for later. */
+Test(launcher, a_guest_whose_owner_died_at_its_start_is_ended)
+{
+	unsigned int count;
+
+	owner_dies_at_a_start(run_dir);
+	must(tp_launcher_end_orphans(launcher, is_keeper, (void *)"", &call, &count));
+	cr_assert_eq(count, 1);
+	cr_assert_eq(count_entries(run_dir), 0);
+}
+
+Test(launcher, the_sweep_waits_for_a_guest_whose_owner_died_at_its_start)
+{
+	unsigned int count;
+
+	owner_dies_at_a_start(run_dir);
+	must(tp_launcher_sweep(launcher, &call));
+	cr_assert_eq(count_entries(run_dir), 1, "it runs now, for whoever wants it");
+	must(tp_launcher_end_orphans(launcher, is_keeper, (void *)"", &call, &count));
+	cr_assert_eq(count, 1);
+}
+
 Test(launcher, a_recycled_pid_is_nobody)
 {
 	TP_FREE char *dir = tp_asprintf("%s/old", run_dir);

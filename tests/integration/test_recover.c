@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -207,6 +208,24 @@ Test(recover, one_service_at_a_time)
 	it_fails(tp_service_open(&config, &other), TORPOR_E_BUSY);
 	cr_assert_str_eq(serving_run(service, id, "hostname"), "mine");
 	serving_end(service);
+}
+
+/* As if it was killed while it started a guest: a child has its locks a moment longer. */
+static void leave_locks(struct tp_service *service)
+{
+	(void)service;
+	if (fork() == 0) {
+		poll(NULL, 0, 200);
+		_exit(0);
+	}
+}
+
+Test(recover, the_locks_of_a_killed_one_are_waited_for)
+{
+	const char *dir = serving_dir();
+
+	serving_kill_after(dir, NULL, leave_locks);
+	serving_end(serving_open(dir));
 }
 
 /* --- recovery that is killed itself --- */

@@ -3,15 +3,19 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/buf.h"
 #include "base/fd.h"
 #include "base/mem.h"
 #include "storage/io.h"
+#include "storage/temp_file.h"
 #include "support.h"
 
 static struct world world;
@@ -394,6 +398,43 @@ Test(crash, sweeping_spares_files_in_use)
 	must(tp_image_writer_commit(writer, &meta, &forever, NULL));
 	tp_image_writer_free(writer);
 	read_back(&world, "image", &large, large.n_pages, true);
+}
+
+/* A process creates one and is killed while it has a child, which closes it a moment later. */
+static void leave_to_a_child(void)
+{
+	int pipe_fds[2];
+	char *name;
+	int fd;
+	char byte;
+
+	cr_assert_eq(pipe2(pipe_fds, O_CLOEXEC), 0);
+	pid_t writer = fork();
+	if (writer == 0) {
+		must(tp_temp_create(world.dirfd, "image", &fd, &name));
+		if (fork() == 0) {
+			close(pipe_fds[0]);
+			close(pipe_fds[1]);
+			poll(NULL, 0, 100);
+			_exit(0);
+		}
+		raise(SIGKILL);
+	}
+	close(pipe_fds[1]);
+	/* Nobody writes: it ends once the writer has. */
+	cr_assert_eq(read(pipe_fds[0], &byte, 1), 0);
+	close(pipe_fds[0]);
+	cr_assert_eq(waitpid(writer, NULL, 0), writer);
+}
+
+Test(crash, sweeping_waits_for_what_a_killed_writer_left_to_a_child)
+{
+	unsigned int removed;
+
+	leave_to_a_child();
+	must(tp_image_sweep(world.dirfd, NULL, NULL, &removed));
+	cr_assert_eq(removed, 1);
+	cr_assert_eq(count_files(&world), 0);
 }
 
 static void see(void *data, const char *name)
