@@ -2,6 +2,7 @@
 /* What all launchers have in common: checks before, errors and ends of guests after. */
 #include "engine/launcher.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <sys/wait.h>
 
@@ -220,7 +221,10 @@ struct torpor_error *tp_guest_explain(struct tp_guest *guest, struct torpor_erro
 
 	if (!err || torpor_error_code(err) != TORPOR_E_QEMU)
 		return err;
-	if (guest->qmp && !tp_qmp_closed(guest->qmp))
+	/* A process that ends has lost its memory before its sockets. */
+	int errnum = torpor_error_errno(err);
+	bool ends = errnum == ESRCH || errnum == ENOENT || !guest->qmp || tp_qmp_closed(guest->qmp);
+	if (!ends)
 		return err;
 	struct torpor_error *unknown =
 		tp_wait_fd(guest->process.pidfd, POLLIN, &soon, "wait for the end of", guest->name);

@@ -168,8 +168,8 @@ struct tp_guest {
 
 /*
  * ERR, or where it is a QEMU error because QEMU has gone away, in its place how it ended and what
- * it wrote last. The socket closes a moment before the process ends: that is waited for, shortly
- * and not beyond CALL. NULL stays NULL. guest->qmp may still be NULL.
+ * it wrote last. Its memory and its socket go a moment before the process: that is waited for,
+ * shortly and not beyond CALL. NULL stays NULL. guest->qmp may still be NULL.
  */
 struct torpor_error *tp_guest_explain(struct tp_guest *guest, struct torpor_error *err,
 	const char *step, const struct tp_call *call) TP_MUST_USE;

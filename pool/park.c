@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "base/probe.h"
 #include "engine/control.h"
+#include "engine/launcher.h"
 #include "pool/session.h"
 #include "pool/watch.h"
 #include "pool/where.h"
@@ -124,8 +125,10 @@ struct torpor_error *tp_session_save(struct torpor_session *session, const char 
 	uint64_t pages;
 
 	TP_PROBE3(save__begin, image_name, session->name, tp_guest_name(session->guest));
-	TP_TRY(tp_capture_prepare(
-		session->guest, &session->memory, &engine->capture, call, &path, &pages));
+	struct torpor_error *err = tp_capture_prepare(
+		session->guest, &session->memory, &engine->capture, call, &path, &pages);
+	if (err)
+		return tp_guest_explain(session->guest, err, "look into", call);
 	TP_PROBE3(save__prepared, image_name, path, pages);
 	TP_TRY(new_writer(session, image_name, pages, call, &writer));
 	/* Page faults in staging would be part of the standstill. */
@@ -134,10 +137,11 @@ struct torpor_error *tp_session_save(struct torpor_session *session, const char 
 	enum tp_scan_method scan = engine->capture.scan;
 	if (scan == TP_SCAN_AUTO)
 		scan = tp_procmem_scan_method();
-	struct torpor_error *err = tp_capture_run(
-		session->guest, &session->memory, path, scan, writer, call, &capture);
-	if (err)
+	err = tp_capture_run(session->guest, &session->memory, path, scan, writer, call, &capture);
+	if (err) {
+		err = tp_guest_explain(session->guest, err, "capture", call);
 		return take_back(session, err);
+	}
 	report_capture(&capture, tp_staging_usage(engine->staging).limit_bytes, report);
 	*stop_ns_out = capture.stop_ns;
 

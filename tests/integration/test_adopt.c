@@ -593,6 +593,19 @@ static bool is_name(void *data, const char *guest)
 	return strcmp(data, guest) == 0;
 }
 
+/* Whether a QEMU whose stream breaks off waits to be asked about it, instead of ending. */
+static bool broken_shells_stay(struct torpor_engine *engine)
+{
+	struct tp_call call = in_call();
+	struct torpor_template *tmpl;
+
+	it_ok(torpor_template_open(engine, IT_TEMPLATE, NULL, &tmpl));
+	it_ok(tp_template_find_qemu(tmpl, &call));
+	bool stay = tmpl->qemu.traits & TP_QEMU_STAYS;
+	torpor_template_close(tmpl);
+	return stay;
+}
+
 Test(adopt, orphans_end_and_what_is_kept_does_not)
 {
 	struct left left = leave("kept-stock", "end", 1);
@@ -603,12 +616,14 @@ Test(adopt, orphans_end_and_what_is_kept_does_not)
 
 	cr_assert_not_null(guest);
 	cr_assert_null(tp_handover_guest("{}"));
-	/* The shell ends by itself, since nobody is there to finish what it loads. */
-	wait_for_end(left.pids[left.n_pids - 1]);
+	/* Nobody is there to finish what the shell loads: it ends by itself, or is an orphan. */
+	const unsigned int orphans = broken_shells_stay(engine) ? 2 : 1;
+	if (orphans == 1)
+		wait_for_end(left.pids[left.n_pids - 1]);
 	it_ok(tp_launcher_sweep(engine->launcher, &call));
-	cr_assert_eq(it_entries(left.state, "run", ""), 2);
+	cr_assert_eq(it_entries(left.state, "run", ""), 1 + orphans);
 	it_ok(tp_engine_end_orphans(engine, is_name, guest, &call, &count));
-	cr_assert_eq(count, 1);
+	cr_assert_eq(count, orphans);
 	cr_assert_eq(it_entries(left.state, "run", ""), 1);
 	struct torpor_session *session = adopt(engine, left.handovers[0]);
 	/* Owned now: nobody's orphan, even where it isn't wanted. */
