@@ -149,6 +149,26 @@ Test(libvirt, others_destroy)
 	it_ok(torpor_session_destroy(session, NULL));
 }
 
+/* libvirt asks the guest agent, and that runs what a distribution's guest has as /sbin/shutdown. */
+Test(libvirt, others_shut_the_guest_down)
+{
+	struct torpor_session *session = it_start(tmpl);
+	TP_FREE char *title = tp_strdup(session->name);
+
+	it_run(session, "printf '#!/bin/sh\\nexec poweroff -f\\n' > /sbin/shutdown\n"
+			"chmod 755 /sbin/shutdown");
+	client("await", title, "");
+	client("shutdown", title, "");
+	it_events_wait(&events, TORPOR_EVENT_SESSION, title, 1);
+	cr_assert_eq(state_of(session), TORPOR_SESSION_ENDED);
+	client("gone", title, "");
+	TP_ERROR struct torpor_error *err = torpor_session_park(session, NULL, NULL);
+	cr_assert_not_null(err);
+	cr_assert(strstr(torpor_error_message(err), "the guest powered off"), "%s",
+		torpor_error_message(err));
+	it_ok(torpor_session_destroy(session, NULL));
+}
+
 /*
  * A restarted libvirtd finds its guests again; meanwhile nobody notices anything. (Guests that are
  * to end with their engine are libvirtd's to end, when it loses the connection: those are not.)
