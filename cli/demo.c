@@ -22,7 +22,10 @@ __attribute__((format(printf, 2, 3))) static void say(const struct demo *demo, c
 	fflush(stdout);
 }
 
-/* Whether the process that had PID and START_TIME is no longer in /proc. */
+/*
+ * Whether the process that had PID and START_TIME is no longer in /proc, or only for init to reap
+ * it: libvirtd's guests are init's, which may take its time.
+ */
 static bool is_gone(int pid, uint64_t start_time)
 {
 	char path[64];
@@ -38,6 +41,8 @@ static bool is_gone(int pid, uint64_t start_time)
 	stat[n] = '\0';
 	/* Field 22, counted from behind the command's name, which may hold anything. */
 	const char *at = strrchr(stat, ')');
+	if (at && strncmp(at, ") Z", 3) == 0)
+		return true;
 	for (int field = 2; at && field < 22; field++)
 		at = strchr(at + 1, ' ');
 	if (!at || sscanf(at, " %llu", &start) != 1)

@@ -40,7 +40,7 @@ struct demo {
 	struct torpor_session_info running; /* before parking */
 	struct demo_guest before;
 	struct torpor_park_report park;
-	bool process_gone; /* pid and start time absent from /proc before the resume */
+	bool process_gone; /* not in /proc, or as a zombie, before the resume */
 	struct torpor_resume_report resume;
 	struct torpor_ping_report ping;
 	struct demo_guest after;
