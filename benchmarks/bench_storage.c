@@ -17,6 +17,7 @@
 
 #include "base/fd.h"
 #include "base/mem.h"
+#include "benchmarks/stats.h"
 #include "storage/image_writer.h"
 #include "storage/io.h"
 #include "storage/out_file.h"
@@ -233,34 +234,27 @@ static struct torpor_error *sample(
 	return write_image(r, images[kind - WAYS].sync, images[kind - WAYS].level, size, ns);
 }
 
-static int by_value(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a;
-	uint64_t y = *(const uint64_t *)b;
-
-	return (x > y) - (x < y);
-}
-
 static struct torpor_error *measure(const struct run *r, uint64_t size, unsigned int rounds)
 {
-	static uint64_t ns[KINDS][MAX_ROUNDS];
+	static double ns[KINDS][MAX_ROUNDS];
+	uint64_t took;
 
 	for (unsigned int round = 0; round < rounds; round++) {
 		for (unsigned int i = 0; i < KINDS; i++) {
 			unsigned int kind = (i + round) % KINDS;
-			TP_TRY(sample(r, kind, size, &ns[kind][round]));
+			TP_TRY(sample(r, kind, size, &took));
+			ns[kind][round] = (double)took;
 			if (unlinkat(r->dir_fd, FILE_NAME, 0) < 0)
 				return failed("remove", errno);
 		}
 	}
 	for (unsigned int kind = 0; kind < KINDS; kind++) {
-		qsort(ns[kind], rounds, sizeof(ns[kind][0]), by_value);
-		printf("{\"name\":\"%s%s\",\"bytes\":%ju,\"unit\":\"ns\",\"n\":%u,\"min\":%ju,"
-		       "\"p50\":%ju,\"max\":%ju}\n",
+		bench_sort(ns[kind], rounds);
+		printf("{\"name\":\"%s%s\",\"bytes\":%ju,\"unit\":\"ns\",\"n\":%u,\"min\":%.0f,"
+		       "\"p50\":%.0f,\"max\":%.0f}\n",
 			kind < WAYS ? "write_" : "",
 			kind < WAYS ? ways[kind].name : images[kind - WAYS].name, (uintmax_t)size,
-			rounds, (uintmax_t)ns[kind][0], (uintmax_t)ns[kind][(rounds - 1) / 2],
-			(uintmax_t)ns[kind][rounds - 1]);
+			rounds, ns[kind][0], bench_median(ns[kind], rounds), ns[kind][rounds - 1]);
 		fflush(stdout);
 	}
 	return NULL;
