@@ -296,6 +296,16 @@ void it_daemon_stop(struct it_daemon *daemon)
 	it_daemon_wait(daemon);
 }
 
+/* Guests that libvirt runs are no children of the guard's: their directories have their pids. */
+static void end_domains(const struct it_daemon *daemon)
+{
+	run(it_text("for record in %s/run/*/process; do"
+		    "  pid=$(sed -n 's/^{\"pid\": \\([0-9]*\\),.*/\\1/p' $record 2>/dev/null);"
+		    "  [ -z \"$pid\" ] || kill -KILL $pid 2>/dev/null; "
+		    "done; true",
+		daemon->dir));
+}
+
 void it_daemon_deinit(struct it_daemon *daemon)
 {
 	if (getenv("TORPOR_TEST_SHOW_LOG"))
@@ -305,6 +315,8 @@ void it_daemon_deinit(struct it_daemon *daemon)
 		waitpid(daemon->pid, NULL, 0);
 	}
 	end_guests();
+	if (it_with_libvirt())
+		end_domains(daemon);
 	tp_close(daemon->notify_fd);
 	json_decref(daemon->openapi);
 	run(it_text("rm -rf %s", daemon->dir));

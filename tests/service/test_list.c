@@ -35,6 +35,14 @@ static void record(unsigned int number, const char *tenant, uint64_t created_ns)
 	fake_record_parked(id, tenant, name, created_ns);
 }
 
+/* As it was given to record(); that of a session that was created stays as it is. */
+static const char *short_id(const char *id)
+{
+	bool is_number = strspn(id, "0123456789") == TP_ID_LEN;
+
+	return is_number ? id + strspn(id, "0") : id;
+}
+
 /* The ids of a page, "3 2 1"; static storage. Its cursor goes to CURSOR, which it came from. */
 static const char *page(struct tp_list_filter filter, char *cursor)
 {
@@ -49,7 +57,7 @@ static const char *page(struct tp_list_filter filter, char *cursor)
 	json_array_foreach (json_object_get(view, "sessions"), i, one) {
 		const char *id = json_string_value(json_object_get(one, "id"));
 		size_t len = strlen(ids);
-		snprintf(ids + len, sizeof(ids) - len, "%s%s", i ? " " : "", id + strspn(id, "0"));
+		snprintf(ids + len, sizeof(ids) - len, "%s%s", i ? " " : "", short_id(id));
 	}
 	if (cursor)
 		snprintf(cursor, 64, "%s",
