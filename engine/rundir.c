@@ -308,20 +308,23 @@ struct torpor_error *tp_rundir_list(int rundir_fd, char ***names_out, size_t *n_
 struct torpor_error *tp_rundir_sweep(int rundir_fd, const struct tp_call *call)
 {
 	const uint64_t until_ns = tp_now_ns() + TP_LOCK_PATIENCE_NS;
-	struct torpor_error *err = NULL;
+	TP_ERROR struct torpor_error *over = NULL;
 	char **names;
 	size_t n;
 
 	TP_TRY(tp_rundir_list(rundir_fd, &names, &n));
 	for (size_t i = 0; i < n; i++) {
-		if (!err)
-			err = tp_call_check(call, "sweep", "run directory");
-		if (!err)
+		if (!over)
+			over = tp_call_check(call, "sweep", "run directory");
+		if (!over)
 			sweep_one(rundir_fd, names[i], until_ns);
 		free(names[i]);
 	}
 	free(names);
-	return err;
+	if (over)
+		tp_log(TP_LOG_WARNING, "%s; the rest is left to the next sweep",
+			torpor_error_message(over));
+	return NULL;
 }
 
 /* ---- sockets ---- */

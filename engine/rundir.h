@@ -62,7 +62,10 @@ void tp_rundir_remove(int rundir_fd, const char *name, int dir_fd);
 /* The names of all that are there; the caller's to free, each and the list. */
 struct torpor_error *tp_rundir_list(int rundir_fd, char ***names_out, size_t *n_out) TP_MUST_USE;
 
-/* Removes all that are garbage. */
+/*
+ * Removes all that are garbage. What CALL leaves no time for stays, for the next sweep, and is no
+ * failure: it harms nobody, and who sweeps has come for something else.
+ */
 struct torpor_error *tp_rundir_sweep(int rundir_fd, const struct tp_call *call) TP_MUST_USE;
 
 #endif

@@ -643,6 +643,19 @@ Test(launcher, a_kept_guest_outlives_its_killed_owner)
 }
 
 /* A directory as it is left by a guest whose pid somebody else has now: ours. */
+Test(launcher, a_sweep_without_time_leaves_the_rest_to_the_next)
+{
+	struct tp_process process = left_by_an_owner(run_dir, true, &call);
+	struct tp_call over = tp_call_within(0);
+
+	must(tp_wait_fd(process.pidfd, POLLIN, &call, "wait for", "bound guest"));
+	must(tp_launcher_sweep(launcher, &over));
+	cr_assert_eq(count_entries(run_dir), 1);
+	must(tp_launcher_sweep(launcher, &call));
+	cr_assert_eq(count_entries(run_dir), 0);
+	tp_process_deinit(&process);
+}
+
 /* Its directory is locked by a child that isn't QEMU yet, and that nobody would look for later. */
 Test(launcher, a_guest_whose_owner_died_at_its_start_is_ended)
 {
