@@ -13,11 +13,10 @@
 
 bool tp_pid_has_ended(pid_t pid)
 {
-	TP_FD int pidfd = pid > 0 ? pidfd_open(pid, 0) : -1;
-	struct pollfd end = {.fd = pidfd, .events = POLLIN};
-
 	if (pid <= 0)
 		return false;
+	TP_FD int pidfd = pidfd_open(pid, 0);
+	struct pollfd end = {.fd = pidfd, .events = POLLIN};
 	/* EINVAL: it is the number of a thread, so no process has it. */
 	if (pidfd < 0)
 		return errno == ESRCH || errno == EINVAL;

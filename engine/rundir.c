@@ -274,7 +274,10 @@ static void sweep_one(int rundir_fd, const char *name, uint64_t until_ns)
 	TP_FD int dir_fd = -1;
 	struct torpor_error *err = lock_both(rundir_fd, name, until_ns, &lock_fd, &dir_fd);
 
-	if (err)
+	if (err && torpor_error_code(err) != TORPOR_E_BUSY &&
+		torpor_error_code(err) != TORPOR_E_NOT_FOUND)
+		tp_error_log(err);
+	else if (err)
 		torpor_error_free(err);
 	else if (!runs(dir_fd, name))
 		remove_locked(rundir_fd, name, dir_fd);

@@ -3,12 +3,10 @@
 #include "snapshot/procmem.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
-#include <sys/pidfd.h>
 #include <sys/uio.h>
 
-#include "base/fd.h"
+#include "base/lock.h"
 #include "base/mem.h"
 #include "snapshot/procmem_internal.h"
 
@@ -18,21 +16,13 @@
 typedef ssize_t transfer_fn(pid_t pid, const struct iovec *local, unsigned long n_local,
 	const struct iovec *remote, unsigned long n_remote, unsigned long flags);
 
-static bool has_ended(pid_t pid)
-{
-	TP_FD int fd = pidfd_open(pid, 0);
-	struct pollfd p = {.fd = fd, .events = POLLIN};
-
-	return fd < 0 ? errno == ESRCH : poll(&p, 1, 0) > 0;
-}
-
 struct torpor_error *tp_procmem_error(int errnum, const char *step, pid_t pid)
 {
 	char object[32];
 
 	/* Until it is waited for, a process that ended is root's in /proc: no rights are missing.
 	 */
-	if ((errnum == EPERM || errnum == EACCES) && has_ended(pid))
+	if ((errnum == EPERM || errnum == EACCES) && tp_pid_has_ended(pid))
 		errnum = ESRCH;
 	(void)snprintf(object, sizeof(object), "process %d", (int)pid);
 	struct torpor_error *err = tp_error_errno(errnum, step, object);
