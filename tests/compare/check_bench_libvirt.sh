@@ -25,11 +25,28 @@ skip() {
 [ -x /usr/sbin/libvirtd ] || skip "the package libvirt-daemon isn't installed"
 unshare --mount --net true 2>/dev/null || skip "namespaces can't be made here"
 
-# What there is of libvirt on this host, and what is mounted here.
+host_dirs=(/etc/libvirt /run/libvirt /var/lib/libvirt /var/log/libvirt /var/cache/libvirt)
+mark=.torpor-bench
+
+# What the host has of libvirt itself, and what is mounted here. A marked directory isn't its own: the
+# script has made it for others, or for a run that was broken off.
 host() {
-  ls -d /etc/libvirt /run/libvirt /var/lib/libvirt /var/log/libvirt /var/cache/libvirt 2>/dev/null ||
-    true
+  local path
+  for path in "${host_dirs[@]}"; do
+    [ ! -d "$path" ] || [ -e "$path/$mark" ] || echo "$path"
+  done
   cat /proc/self/mounts
+}
+
+# Marked directories that nobody uses. The lock is the script's, for as long as it changes them.
+left_dirs() {
+  local path
+  exec 9</var/lib
+  flock 9
+  for path in "${host_dirs[@]}"; do
+    [ ! -e "$path/$mark" ] || grep -qsF " $path " /proc/[0-9]*/mountinfo || echo "$path"
+  done
+  exec 9<&-
 }
 
 is_running() { # PID
@@ -74,4 +91,5 @@ for format in raw lzop gzip xz; do
 done
 "$script" stop "$other"
 [ "$(host)" = "$before" ] || fail "the host isn't as it was: $(diff <(echo "$before") <(host))"
+[ -z "$(left_dirs)" ] || fail "left on the host: $(left_dirs)"
 "$script" stop "$dir" || fail "a second stop fails"
