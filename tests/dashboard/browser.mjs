@@ -94,3 +94,6 @@ export async function runCommand(page, line) {
   await run.getByText(/^(done in|exit status|ended by|stopped|failed)/).waitFor();
   return run;
 }
+
+// What it took may have the same digits.
+export const printed = (run, text) => run.getByRole('log').filter({ hasText: text }).waitFor();

@@ -3,7 +3,7 @@
 // that is called off.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { inState, launch, openSession, person, rowOf, runCommand, signIn, wellBehaved } from './browser.mjs';
+import { inState, launch, openSession, person, printed, rowOf, runCommand, signIn, wellBehaved } from './browser.mjs';
 import { World } from './world.mjs';
 
 let world;
@@ -35,7 +35,7 @@ test('a park that runs is called off, and the guest runs on', async () => {
   await page.getByText(/^Park called off in/).waitFor();
   await page.locator('.now').getByText('Running').waitFor();
   const run = await runCommand(page, 'wc -c < /noise');
-  await run.getByText('60000000').waitFor();
+  await printed(run, '60000000');
 });
 
 test('a page that is reloaded in the middle of a park shows it, and its end', async () => {

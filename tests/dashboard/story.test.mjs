@@ -3,7 +3,7 @@
 // memory come back, resume, fork four ways, and be told what happened at each step.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { inState, launch, openSession, person, rowOf, runCommand, signIn, wellBehaved } from './browser.mjs';
+import { inState, launch, openSession, person, printed, rowOf, runCommand, signIn, wellBehaved } from './browser.mjs';
 import { figure, World } from './world.mjs';
 
 let world;
@@ -79,7 +79,7 @@ test('resuming goes on where it was', async () => {
   await story().getByText(/^Resumed in [\d.]+ (ms|s)$/).waitFor();
   await state('Running');
   const run = await runCommand(page, 'cat /answer');
-  await run.getByText('42').waitFor();
+  await printed(run, '42');
 });
 
 test('forking four ways makes four that can be told apart', async () => {
@@ -94,8 +94,8 @@ test('forking four ways makes four that can be told apart', async () => {
   await family.getByRole('link', { name: 'way-3' }).click();
   await page.getByRole('heading', { level: 1, name: 'way-3' }).waitFor();
   const run = await runCommand(page, 'cat /answer; hostname');
-  await run.getByText('42').waitFor();
-  await run.getByText('way-3').waitFor();
+  await printed(run, '42');
+  await printed(run, 'way-3');
 });
 
 test('pause and going on, checkpoint and a fork of it, rename, and what was done is on record', async () => {
@@ -139,7 +139,7 @@ test('timers are changed, and limits, and what the host can’t enforce is told'
   await form.getByLabel('Open files').fill('512');
   await form.getByRole('button', { name: 'Set' }).click();
   await form.waitFor({ state: 'detached' });
-  await page.locator('.facts').getByText('512').waitFor();
+  await page.locator('.facts').getByText('512', { exact: true }).waitFor();
   assert.equal((await world.session('way-there')).limits.nofile, 512);
 });
 
