@@ -207,6 +207,20 @@ struct torpor_error *collect_tenant(void *data, const struct tp_tenant_row *row)
 	return collect_name(data, row->name);
 }
 
+uint64_t ask_number(sqlite3 *db, const char *sql, const char *tenant)
+{
+	sqlite3_stmt *stmt;
+
+	if (sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) != SQLITE_OK)
+		abort();
+	sqlite3_bind_text(stmt, 1, tenant, -1, SQLITE_STATIC);
+	if (sqlite3_step(stmt) != SQLITE_ROW)
+		abort();
+	uint64_t value = (uint64_t)sqlite3_column_int64(stmt, 0);
+	sqlite3_finalize(stmt);
+	return value;
+}
+
 bool mount_small(const char *dir, size_t size)
 {
 	TP_FREE char *options = tp_asprintf("size=%zu,mode=0700", size);

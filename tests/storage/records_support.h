@@ -3,6 +3,8 @@
 #ifndef TESTS_STORAGE_RECORDS_SUPPORT_H
 #define TESTS_STORAGE_RECORDS_SUPPORT_H
 
+#include <sqlite3.h>
+
 #include "storage/records.h"
 
 /* A new directory under TMPDIR; the caller's to free. */
@@ -42,6 +44,9 @@ tp_session_each collect_session;
 tp_image_each collect_image;
 tp_token_each collect_token;
 tp_tenant_each collect_tenant;
+
+/* The number that SQL gives, whose ?1 is TENANT. */
+uint64_t ask_number(sqlite3 *db, const char *sql, const char *tenant);
 
 /*
  * A file system of its own of SIZE bytes, in memory, mounted on DIR for this process alone. False,
