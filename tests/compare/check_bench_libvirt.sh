@@ -81,7 +81,11 @@ done
 is_private "$dir" raw || fail "a second start took the first one's place away"
 
 "$script" start "$other"
-"$script" stop "$dir"
+# Nobody reads what it says, as behind a pager that was left.
+exec 8> >(:)
+wait $!
+"$script" stop "$dir" >&8 || fail "stop fails where nobody reads it"
+exec 8>&-
 for pid in "${pids[@]}"; do
   ! is_running "$pid" || fail "process $pid is left"
 done
