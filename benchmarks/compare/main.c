@@ -36,7 +36,7 @@ enum {
 	KEY_MORE_ROUNDS,
 	KEY_QUIET,
 	KEY_QUICK,
-	KEY_FIRST,
+	KEY_CELLS,
 };
 
 static const struct argp_option known[] = {
@@ -49,11 +49,14 @@ static const struct argp_option known[] = {
 	{"qemu10-data", KEY_QEMU10_DATA, "DIR", 0, "Its firmware", 0},
 	{"libvirt", KEY_LIBVIRT, "DIR", 0, "What scripts/bench-libvirt started", 0},
 	{"peers", KEY_PEERS, "NAME,...", 0, "Only these", 0},
+	{"cells", KEY_CELLS, "NAME,...", 0,
+		"Only these, each named for RAM and what is written: " CMP_FIRST_CELL
+		", 256M-20M, 1G-idle, 1G-20M, 1G-200M, 4G-idle, 4G-20M, 4G-200M",
+		0},
 	{"rounds", KEY_ROUNDS, "N", 0, "Rounds of the first cell (default: 20)", 0},
 	{"more-rounds", KEY_MORE_ROUNDS, "N", 0, "Rounds of the others (default: 7)", 0},
 	{"quiet", KEY_QUIET, "MS", 0, "That guests run between (default: 1000)", 0},
 	{"quick", KEY_QUICK, NULL, 0, "Only the first cell, two rounds", 0},
-	{"first", KEY_FIRST, NULL, 0, "Only the first cell", 0},
 	{0},
 };
 
@@ -65,6 +68,15 @@ static unsigned int number(struct argp_state *state, const char *arg)
 	if (*arg < '0' || *arg > '9' || *end || value < 1 || value > 100000)
 		argp_error(state, "a number from 1 to 100000 is needed, not \"%s\"", arg);
 	return (unsigned int)value;
+}
+
+/* NAME: NULL if all are known. */
+static void refuse_unknown(struct argp_state *state, const char *what, char *name)
+{
+	TP_FREE char *unknown = name;
+
+	if (unknown)
+		argp_error(state, "there is no %s \"%s\"", what, unknown);
 }
 
 static error_t parse_place(int key, const char *arg, struct command *command)
@@ -108,6 +120,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 	switch (key) {
 	case KEY_PEERS:
+		refuse_unknown(state, "peer", cmp_unknown_peer(arg));
 		plan->peers = arg;
 		return 0;
 	case KEY_ROUNDS:
@@ -123,10 +136,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		command->quick = true;
 		plan->rounds = 2;
 		plan->quiet_ms = 300;
-		plan->first_cell_only = true;
+		plan->cells = CMP_FIRST_CELL;
 		return 0;
-	case KEY_FIRST:
-		plan->first_cell_only = true;
+	case KEY_CELLS:
+		refuse_unknown(state, "cell", cmp_unknown_cell(arg));
+		plan->cells = arg;
 		return 0;
 	case ARGP_KEY_END:
 		if (!command->state_dir || !command->out_path || !plan->places.work_dir ||
@@ -141,7 +155,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 static const struct argp argp = {
 	.options = known,
 	.parser = parse,
-	.doc = "Measures Torpor and its peers on the same guest, in turns. `scripts/bench` prepares "
+	.doc = "Measures Torpor and its peers on the same guest, in turns. `scripts/bench` "
+	       "prepares "
 	       "what it needs; benchmarks/README.md has the method.",
 };
 
@@ -178,9 +193,11 @@ static void print_plan(struct bench *b, const struct command *command)
 
 static const uint64_t sizes[] = {256 * TP_MIB, TP_GIB, 4 * TP_GIB};
 
-static struct torpor_error *build_templates(struct bench *b, bool first_only)
+static struct torpor_error *build_templates(struct bench *b, const struct cmp_plan *plan)
 {
-	for (size_t i = 0; i < (first_only ? 1 : TP_ARRAY_LEN(sizes)); i++) {
+	for (size_t i = 0; i < TP_ARRAY_LEN(sizes); i++) {
+		if (!cmp_wants_size(plan, sizes[i]))
+			continue;
 		TP_FREE char *name = cmp_template_name(sizes[i]);
 		TP_TRY(bench_template_of_size(b, name, sizes[i]));
 	}
@@ -198,7 +215,7 @@ static struct torpor_error *run_on(struct command *command, struct bench *b)
 
 	TP_TRY(torpor_template_open(b->engine, command->template_name, NULL, &b->tmpl));
 	TP_TRY(torpor_template_info(b->tmpl, &b->info));
-	TP_TRY(build_templates(b, command->plan.first_cell_only));
+	TP_TRY(build_templates(b, &command->plan));
 	TP_FREE char *kernel = tp_template_path(b->tmpl, TEMPLATE_KERNEL);
 	TP_FREE char *initrd = tp_template_path(b->tmpl, TEMPLATE_INITRD);
 	TP_FREE char *append = tp_strdup(b->tmpl->base->record.append);

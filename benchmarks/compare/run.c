@@ -8,21 +8,24 @@
 #include "base/mem.h"
 #include "benchmarks/bench_priv.h"
 
-#define PEERS_MAX	32
+#define PEERS_MAX	  32
 #define FAILURES_IN_A_ROW 3
 #define ENOUGH		  7 /* samples of a slow peer */
-#define MEMORY_EVERY	8 /* rounds, there is one more that looks at memory, and doesn't count */
-#define OPERATION_S	300
+#define MEMORY_EVERY	  8 /* rounds, there is one more that looks at memory, and doesn't count */
+#define OPERATION_S	  300
 
-static const struct cmp_cell cells[] = {
-	{256 * TP_MIB, 0},
-	{256 * TP_MIB, 20 * TP_MIB},
-	{TP_GIB, 0},
-	{TP_GIB, 20 * TP_MIB},
-	{TP_GIB, 200 * TP_MIB},
-	{4 * TP_GIB, 0},
-	{4 * TP_GIB, 20 * TP_MIB},
-	{4 * TP_GIB, 200 * TP_MIB},
+static const struct {
+	const char *name;
+	struct cmp_cell cell;
+} cells[] = {
+	{CMP_FIRST_CELL, {256 * TP_MIB, 0}},
+	{"256M-20M", {256 * TP_MIB, 20 * TP_MIB}},
+	{"1G-idle", {TP_GIB, 0}},
+	{"1G-20M", {TP_GIB, 20 * TP_MIB}},
+	{"1G-200M", {TP_GIB, 200 * TP_MIB}},
+	{"4G-idle", {4 * TP_GIB, 0}},
+	{"4G-20M", {4 * TP_GIB, 20 * TP_MIB}},
+	{"4G-200M", {4 * TP_GIB, 200 * TP_MIB}},
 };
 
 /* A peer in a cell. */
@@ -30,18 +33,18 @@ struct seat {
 	const struct cmp_peer_ops *ops;
 	struct cmp_guest *guest; /* put aside between its turns; NULL: it takes no further part */
 	unsigned int failed_in_a_row;
-	uint64_t kept_bytes;	/* what stays of the guest, and all it needs, when it is put aside */
-	uint64_t used_aside;	/* the machine's memory before this cycle, all guests put aside */
+	uint64_t kept_bytes; /* what stays of the guest, and all it needs, when it is put aside */
+	uint64_t used_aside; /* the machine's memory before this cycle, all guests put aside */
 };
 
 struct run {
 	const struct cmp_plan *plan;
 	const struct tp_call *call;
 	const struct cmp_cell *cell;
-	unsigned int round;	/* all of them, so that each has a number of its own */
-	unsigned int rounds;	/* that count, in all */
-	unsigned int counted;	/* of these, before this one */
-	bool looks_at_memory;	/* all the time, which costs: this round's times don't count */
+	unsigned int round;   /* all of them, so that each has a number of its own */
+	unsigned int rounds;  /* that count, in all */
+	unsigned int counted; /* of these, before this one */
+	bool looks_at_memory; /* all the time, which costs: this round's times don't count */
 	struct seat seats[PEERS_MAX];
 	size_t n_seats;
 };
@@ -136,8 +139,7 @@ static void put_meter(json_t *line, const struct seat *seat, const struct meter 
 }
 
 /* Takes ERR. Returns it if the run must end. */
-static struct torpor_error *judge(
-	struct seat *seat, const char *op, struct torpor_error *err)
+static struct torpor_error *judge(struct seat *seat, const char *op, struct torpor_error *err)
 {
 	if (!err) {
 		seat->failed_in_a_row = 0;
@@ -174,8 +176,7 @@ static struct torpor_error *save(struct run *run, struct seat *seat, bool *saved
 			put(line, "bytes", out.bytes);
 			put_meter(line, seat, &meter);
 			if (!seat->ops->does_more)
-				put(line, "remaining_bytes",
-					grown(seat, cmp_memory_used()));
+				put(line, "remaining_bytes", grown(seat, cmp_memory_used()));
 		}
 		write_line(run, line);
 	}
@@ -223,8 +224,8 @@ static struct torpor_error *take_seat(struct run *run, struct seat *seat)
 	struct cmp_save ignored;
 
 	uint64_t used = cmp_memory_used();
-	struct torpor_error *err = seat->ops->start(
-		seat->ops, &run->plan->places, run->cell, &call, &seat->guest);
+	struct torpor_error *err =
+		seat->ops->start(seat->ops, &run->plan->places, run->cell, &call, &seat->guest);
 	if (!err)
 		err = bench_quiet(cmp_bench, run->plan->quiet_ms);
 	if (!err)
@@ -303,23 +304,24 @@ static struct torpor_error *each_round(struct run *run)
 	return NULL;
 }
 
-static bool is_wanted(const struct cmp_plan *plan, const char *name)
+/* Whether NAME is among LIST, which has commas between; all are, if there is none. */
+static bool is_wanted(const char *list, const char *name)
 {
 	size_t len = strlen(name);
 
-	for (const char *at = plan->peers; at; at = strchr(at, ',')) {
+	for (const char *at = list; at; at = strchr(at, ',')) {
 		at += *at == ',';
 		if (strncmp(at, name, len) == 0 && (at[len] == ',' || at[len] == '\0'))
 			return true;
 	}
-	return plan->peers == NULL;
+	return list == NULL;
 }
 
 static void seat_all(struct run *run, const struct cmp_peer_ops *const *peers, bool tell)
 {
 	for (; *peers; peers++) {
 		struct torpor_error *why = NULL;
-		if (!is_wanted(run->plan, (*peers)->name))
+		if (!is_wanted(run->plan->peers, (*peers)->name))
 			continue;
 		if ((*peers)->available)
 			why = (*peers)->available(&run->plan->places);
@@ -331,19 +333,20 @@ static void seat_all(struct run *run, const struct cmp_peer_ops *const *peers, b
 	}
 }
 
+/* TELL: whether the peers are told of too. */
 static struct torpor_error *run_cell(
-	const struct cmp_plan *plan, const struct tp_call *call, size_t number)
+	const struct cmp_plan *plan, const struct tp_call *call, size_t number, bool tell)
 {
 	struct run run = {
 		.plan = plan,
 		.call = call,
-		.cell = &cells[number],
+		.cell = &cells[number].cell,
 		.rounds = number == 0 ? plan->rounds : plan->more_rounds,
 	};
 
-	seat_all(&run, cmp_torpor_peers, number == 0);
-	seat_all(&run, cmp_qemu_peers, number == 0);
-	seat_all(&run, cmp_libvirt_peers, number == 0);
+	seat_all(&run, cmp_torpor_peers, tell);
+	seat_all(&run, cmp_qemu_peers, tell);
+	seat_all(&run, cmp_libvirt_peers, tell);
 	struct torpor_error *err = each_round(&run);
 	for (size_t i = 0; i < run.n_seats; i++)
 		leave(&run.seats[i]);
@@ -352,10 +355,70 @@ static struct torpor_error *run_cell(
 
 struct torpor_error *cmp_run(const struct cmp_plan *plan, const struct tp_call *call)
 {
+	bool tell = true;
+
 	for (size_t i = 0; i < TP_ARRAY_LEN(cells); i++) {
-		if (i > 0 && plan->first_cell_only)
-			break;
-		TP_TRY(run_cell(plan, call, i));
+		if (!is_wanted(plan->cells, cells[i].name))
+			continue;
+		TP_TRY(run_cell(plan, call, i, tell));
+		tell = false;
 	}
 	return NULL;
+}
+
+bool cmp_wants_size(const struct cmp_plan *plan, uint64_t ram_bytes)
+{
+	for (size_t i = 0; i < TP_ARRAY_LEN(cells); i++) {
+		if (cells[i].cell.ram_bytes == ram_bytes && is_wanted(plan->cells, cells[i].name))
+			return true;
+	}
+	return false;
+}
+
+/* --- names --- */
+
+static bool is_cell(const char *name)
+{
+	for (size_t i = 0; i < TP_ARRAY_LEN(cells); i++) {
+		if (strcmp(cells[i].name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool is_peer(const char *name)
+{
+	const struct cmp_peer_ops *const *const all[] = {
+		cmp_torpor_peers, cmp_qemu_peers, cmp_libvirt_peers};
+
+	for (size_t i = 0; i < TP_ARRAY_LEN(all); i++) {
+		for (const struct cmp_peer_ops *const *peers = all[i]; *peers; peers++) {
+			if (strcmp((*peers)->name, name) == 0)
+				return true;
+		}
+	}
+	return false;
+}
+
+static char *find_unknown(const char *list, bool (*is_known)(const char *name))
+{
+	for (const char *at = list; at;) {
+		const char *comma = strchrnul(at, ',');
+		char *name = tp_strndup(at, (size_t)(comma - at));
+		if (!is_known(name))
+			return name;
+		free(name);
+		at = *comma ? comma + 1 : NULL;
+	}
+	return NULL;
+}
+
+char *cmp_unknown_cell(const char *list)
+{
+	return find_unknown(list, is_cell);
+}
+
+char *cmp_unknown_peer(const char *list)
+{
+	return find_unknown(list, is_peer);
 }
