@@ -31,7 +31,8 @@ bool process_runs(pid_t pid);
 
 /*
  * A process that starts a guest "x" in RUN_DIR is killed while its child isn't QEMU yet: it will be
- * a moment later, with the lock of the guest's directory until then.
+ * a moment later, with the lock of the guest's directory until then. The moment is a time, 0.2 s:
+ * nothing tells that the one under test has begun to wait.
  */
 void owner_dies_at_a_start(const char *run_dir);
 
