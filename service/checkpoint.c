@@ -20,17 +20,7 @@ static struct torpor_error *list_one(void *data, const struct tp_image_row *row)
 	struct tp_images *images = data;
 
 	images->rows = tp_reallocarray(images->rows, images->count + 1, sizeof(*images->rows));
-	images->rows[images->count++] = (struct tp_image_row){
-		.name = tp_strdup(row->name),
-		.session = tp_strdup(row->session),
-		.tenant = tp_strdup(row->tenant),
-		.kind = tp_strdup(row->kind),
-		.label = tp_strdup(row->label),
-		.parent = tp_strdup(row->parent),
-		.template_id = tp_strdup(row->template_id),
-		.bytes = row->bytes,
-		.created_ns = row->created_ns,
-	};
+	tp_image_row_copy(row, &images->rows[images->count++]);
 	images->bytes += row->bytes;
 	return NULL;
 }

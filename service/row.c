@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Rows of sessions: copies, and the JSON in them. */
+/* Rows: copies, and the JSON in a session's. */
 #include <string.h>
 
 #include "base/mem.h"
@@ -23,6 +23,20 @@ void tp_session_row_copy(const struct tp_session_row *from, struct tp_session_ro
 	row.info = tp_strdup(from->info);
 	row.forked_from = tp_strdup(from->forked_from);
 	row.park_uuid = tp_strdup(from->park_uuid);
+	*row_out = row;
+}
+
+void tp_image_row_copy(const struct tp_image_row *from, struct tp_image_row *row_out)
+{
+	struct tp_image_row row = *from;
+
+	row.name = tp_strdup(from->name);
+	row.session = tp_strdup(from->session);
+	row.tenant = tp_strdup(from->tenant);
+	row.kind = tp_strdup(from->kind);
+	row.label = tp_strdup(from->label);
+	row.parent = tp_strdup(from->parent);
+	row.template_id = tp_strdup(from->template_id);
 	*row_out = row;
 }
 

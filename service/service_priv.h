@@ -341,6 +341,7 @@ json_t *tp_fresh_json(uint32_t fresh); /* enum torpor_fresh, as a list of names 
 /* --- row.c --- */
 
 void tp_session_row_copy(const struct tp_session_row *from, struct tp_session_row *row_out);
+void tp_image_row_copy(const struct tp_image_row *from, struct tp_image_row *row_out);
 /* Replaces a string of a row by a copy of TEXT (may be NULL). */
 void tp_row_set(char **field, const char *text);
 /* The info (labels, env, limits) of a row as an object, a new reference; empty if it is none. */

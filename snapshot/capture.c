@@ -154,29 +154,6 @@ static struct torpor_error *copy_runs(pid_t pid, const struct tp_mapping *mappin
 	return NULL;
 }
 
-struct torpor_error *tp_put_small(struct tp_image_writer *writer, const uint8_t *small,
-	size_t small_len, const uint8_t *base_small, uint64_t first_page,
-	const struct tp_call *call)
-{
-	static const uint8_t zeros[TP_PAGE_SIZE];
-	struct tp_page_block *block = NULL;
-
-	for (size_t offset = 0; offset < small_len; offset += TP_PAGE_SIZE) {
-		const uint8_t *was = base_small ? base_small + offset : zeros;
-		if (memcmp(small + offset, was, TP_PAGE_SIZE) == 0)
-			continue;
-		if (!block) {
-			TP_TRY(tp_image_writer_get(writer, call, &block));
-			block->count = 0;
-		}
-		memcpy(block->data + block->count * TP_PAGE_SIZE, small + offset, TP_PAGE_SIZE);
-		block->pages[block->count++] = first_page + offset / TP_PAGE_SIZE;
-		if (block->count == TP_FORMAT_BLOCK_PAGES)
-			TP_TRY(tp_image_writer_put(writer, TP_TAKE(block)));
-	}
-	return block ? tp_image_writer_put(writer, block) : NULL;
-}
-
 /* Copies the small blocks as they are; what differs is looked for once all is copied. */
 static struct torpor_error *copy_small(pid_t pid, struct tp_memory *memory)
 {

@@ -5,6 +5,21 @@
 
 #include "snapshot/capture.h"
 
+/* Pages on their way to a writer, in rising order (capture_pages.c). */
+struct tp_page_filler {
+	struct tp_image_writer *writer;
+	const struct tp_call *call;
+	struct tp_page_block *block; /* being filled, or NULL */
+};
+
+/* CONTENT is a page, NULL for one of zeros; it is copied. */
+struct torpor_error *tp_filler_put(
+	struct tp_page_filler *filler, uint64_t page, const uint8_t *content) TP_MUST_USE;
+/* What is left of a block goes to the writer. */
+struct torpor_error *tp_filler_end(struct tp_page_filler *filler) TP_MUST_USE;
+/* The same without its pages, for a writer that has failed or is about to be freed. */
+void tp_filler_drop(struct tp_page_filler *filler);
+
 /*
  * Hands those of the small blocks' pages to WRITER that differ from BASE_SMALL (NULL: from zero).
  * FIRST_PAGE is where small blocks begin in the page space.

@@ -20,13 +20,11 @@
 
 struct stream_capture {
 	const struct tp_base *base;
-	struct tp_image_writer *writer;
-	const struct tp_call *call;
+	struct tp_page_filler filler;
 	/* For each of the stream's blocks its first page in the page space; UINT64_MAX: empty block
 	 */
 	uint64_t first_page[TP_STREAM_BLOCKS_MAX];
-	struct tp_page_block *block; /* being filled, or NULL */
-	uint64_t next_page;	     /* pages of main RAM below have come */
+	uint64_t next_page; /* pages of main RAM below have come */
 	uint8_t *small;
 	uint64_t pages;
 };
@@ -57,23 +55,12 @@ static struct torpor_error *map_blocks(struct stream_capture *c, const struct tp
 static struct torpor_error *put_main_page(
 	struct stream_capture *c, uint64_t page, const uint8_t *content)
 {
-	static const uint8_t zeros[TP_PAGE_SIZE];
-
 	if (page < c->next_page)
 		return tp_error_hint(tp_error(TORPOR_E_QEMU, "capture page", NULL,
 					     "QEMU sent page %ju twice", (uintmax_t)page),
 			"The guest runs on; try again.");
 	c->next_page = page + 1;
-	if (!c->block) {
-		TP_TRY(tp_image_writer_get(c->writer, c->call, &c->block));
-		c->block->count = 0;
-	}
-	memcpy(c->block->data + c->block->count * TP_PAGE_SIZE, content ? content : zeros,
-		TP_PAGE_SIZE);
-	c->block->pages[c->block->count++] = page;
-	if (c->block->count < TP_FORMAT_BLOCK_PAGES)
-		return NULL;
-	return tp_image_writer_put(c->writer, TP_TAKE(c->block));
+	return tp_filler_put(&c->filler, page, content);
 }
 
 static struct torpor_error *put_page(struct stream_capture *c, const struct tp_stream_item *item)
@@ -114,30 +101,20 @@ static struct torpor_error *read_stream(
 			break;
 		}
 	} while (item.kind != TP_STREAM_END);
-	if (c->block)
-		TP_TRY(tp_image_writer_put(c->writer, TP_TAKE(c->block)));
-	return tp_put_small(c->writer, c->small, c->base->small_len, c->base->small,
-		c->base->ram_pages, c->call);
-}
-
-/* An unfinished block goes back to the writer, which has failed or is about to be freed. */
-static void give_back(struct stream_capture *c)
-{
-	if (c->block) {
-		c->block->count = 0;
-		tp_error_log(tp_image_writer_put(c->writer, TP_TAKE(c->block)));
-	}
+	TP_TRY(tp_filler_end(&c->filler));
+	return tp_put_small(c->filler.writer, c->small, c->base->small_len, c->base->small,
+		c->base->ram_pages, c->filler.call);
 }
 
 static struct torpor_error *capture_from(
 	struct stream_capture *c, int fd, struct tp_guest *guest, struct tp_capture *capture)
 {
 	TP_STREAM struct tp_stream *stream = NULL;
-	struct tp_stream_fd source = {.fd = fd, .call = c->call, .object = "guest state"};
+	struct tp_stream_fd source = {.fd = fd, .call = c->filler.call, .object = "guest state"};
 
 	TP_TRY(tp_stream_open(tp_stream_from_fd(&source), &stream));
 	TP_TRY(read_stream(c, stream, capture));
-	return tp_guest_migrate_wait(guest, c->call);
+	return tp_guest_migrate_wait(guest, c->filler.call);
 }
 
 struct torpor_error *tp_capture_stream(struct tp_guest *guest, struct tp_memory *memory,
@@ -145,7 +122,7 @@ struct torpor_error *tp_capture_stream(struct tp_guest *guest, struct tp_memory 
 {
 	TP_FREE uint8_t *small = tp_memdup(memory->base->small, memory->base->small_len);
 	struct stream_capture c = {
-		.base = memory->base, .writer = writer, .call = call, .small = small};
+		.base = memory->base, .filler = {.writer = writer, .call = call}, .small = small};
 	int pair[2];
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
@@ -159,7 +136,7 @@ struct torpor_error *tp_capture_stream(struct tp_guest *guest, struct tp_memory 
 	TP_TRY(tp_guest_migrate_start(guest, theirs, false, call));
 	theirs = tp_close(theirs); /* QEMU has its own: its end is the stream's */
 	struct torpor_error *err = capture_from(&c, ours, guest, capture);
-	give_back(&c);
+	tp_filler_drop(&c.filler);
 	if (err) {
 		/* Only a guest whose migration has ended can go on. */
 		ours = tp_close(ours);

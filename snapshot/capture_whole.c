@@ -20,13 +20,11 @@
 struct whole {
 	const char *ram_id;
 	uint64_t ram_bytes;
-	struct tp_image_writer *writer;
-	const struct tp_call *call;
+	struct tp_page_filler filler;
 	struct tp_capture *capture;
 	/* For each of the stream's blocks its first page in the page space. */
 	uint64_t first_page[TP_STREAM_BLOCKS_MAX];
-	struct tp_page_block *block; /* being filled, or NULL */
-	uint64_t next_page;	     /* pages of main RAM below have come */
+	uint64_t next_page; /* pages of main RAM below have come */
 	uint8_t *small;
 	size_t small_len;
 };
@@ -74,17 +72,7 @@ static struct torpor_error *put_main_page(struct whole *w, uint64_t page, const 
 		return tp_error(TORPOR_E_QEMU, "capture page", NULL, "QEMU sent page %ju twice",
 			(uintmax_t)page);
 	w->next_page = page + 1;
-	if (!content)
-		return NULL;
-	if (!w->block) {
-		TP_TRY(tp_image_writer_get(w->writer, w->call, &w->block));
-		w->block->count = 0;
-	}
-	memcpy(w->block->data + w->block->count * TP_PAGE_SIZE, content, TP_PAGE_SIZE);
-	w->block->pages[w->block->count++] = page;
-	if (w->block->count < TP_FORMAT_BLOCK_PAGES)
-		return NULL;
-	return tp_image_writer_put(w->writer, TP_TAKE(w->block));
+	return content ? tp_filler_put(&w->filler, page, content) : NULL;
 }
 
 static struct torpor_error *put_page(struct whole *w, const struct tp_stream_item *item)
@@ -129,12 +117,11 @@ static struct torpor_error *read_stream(struct whole *w, struct tp_stream *strea
 			break;
 		}
 	} while (item.kind != TP_STREAM_END);
-	if (w->block)
-		TP_TRY(tp_image_writer_put(w->writer, TP_TAKE(w->block)));
+	TP_TRY(tp_filler_end(&w->filler));
 	if (!w->small)
 		return tp_error(TORPOR_E_QEMU, "read guest state", NULL, "it names no RAM");
-	return tp_put_small(
-		w->writer, w->small, w->small_len, NULL, w->ram_bytes / TP_PAGE_SIZE, w->call);
+	return tp_put_small(w->filler.writer, w->small, w->small_len, NULL,
+		w->ram_bytes / TP_PAGE_SIZE, w->filler.call);
 }
 
 struct torpor_error *tp_capture_whole(int fd, const char *ram_id, uint64_t ram_bytes,
@@ -145,18 +132,13 @@ struct torpor_error *tp_capture_whole(int fd, const char *ram_id, uint64_t ram_b
 	struct tp_stream_fd source = {.fd = fd, .call = call, .object = "guest state"};
 	struct whole w = {.ram_id = ram_id,
 		.ram_bytes = ram_bytes,
-		.writer = writer,
-		.call = call,
+		.filler = {.writer = writer, .call = call},
 		.capture = &capture};
 
 	struct torpor_error *err = tp_stream_open(tp_stream_from_fd(&source), &stream);
 	if (!err)
 		err = read_stream(&w, stream);
-	/* An unfinished block goes back to the writer, which is about to be freed. */
-	if (w.block) {
-		w.block->count = 0;
-		tp_error_log(tp_image_writer_put(writer, TP_TAKE(w.block)));
-	}
+	tp_filler_drop(&w.filler);
 	free(w.small);
 	if (err)
 		return err;

@@ -63,21 +63,6 @@ void tp_image_row_deinit(struct tp_image_row *row)
 	*row = (struct tp_image_row){0};
 }
 
-static struct tp_image_row copy_image(const struct tp_image_row *row)
-{
-	return (struct tp_image_row){
-		.name = tp_strdup(row->name),
-		.session = tp_strdup(row->session),
-		.tenant = tp_strdup(row->tenant),
-		.kind = tp_strdup(row->kind),
-		.label = tp_strdup(row->label),
-		.parent = tp_strdup(row->parent),
-		.template_id = tp_strdup(row->template_id),
-		.bytes = row->bytes,
-		.created_ns = row->created_ns,
-	};
-}
-
 struct tp_change *tp_change_new(void)
 {
 	return tp_calloc(1, sizeof(struct tp_change));
@@ -116,7 +101,7 @@ void tp_change_note_session(struct tp_change *change, const char *id, const char
 
 void tp_change_put_image(struct tp_change *change, const struct tp_image_row *row)
 {
-	change->put_images[change->n_images++] = copy_image(row);
+	tp_image_row_copy(row, &change->put_images[change->n_images++]);
 }
 
 void tp_change_remove_session(struct tp_change *change, const char *id)
@@ -189,7 +174,7 @@ static void put_image(const struct tp_image_row *row)
 		if (strcmp(fake_images[i].name, row->name) == 0)
 			drop_image(i);
 	}
-	fake_images[fake_n_images++] = copy_image(row);
+	tp_image_row_copy(row, &fake_images[fake_n_images++]);
 }
 
 static struct torpor_error *check_name(const struct tp_session_row *row)
