@@ -243,7 +243,7 @@ static struct torpor_error *find_in(
 	int qmp_fd;
 
 	TP_TRY(tp_rundir_lock(launcher->run_dir_fd, name, &guest->dir_fd));
-	TP_TRY(tp_rundir_open_process(guest->dir_fd, name, &guest->base.process));
+	TP_TRY(tp_rundir_open_process(guest->dir_fd, name, 0, 0, &guest->base.process));
 	guest->output_fd = open_output(guest->base.process.pid);
 	TP_TRY(tp_rundir_connect(guest->dir_fd, "qmp", name, &qmp_fd));
 	TP_TRY(tp_qmp_open(qmp_fd, name, call, &guest->base.qmp));
@@ -288,15 +288,10 @@ static struct torpor_error *direct_end(struct tp_launcher *base, const char *nam
 	struct direct_launcher *launcher = direct_of(base);
 	TP_FD int dir_fd = -1;
 	struct tp_process process;
-	struct torpor_error *err = NULL;
 
 	TP_TRY(tp_rundir_lock(launcher->run_dir_fd, name, &dir_fd));
-	TP_TRY(tp_rundir_open_process(dir_fd, name, &process));
-	if (pid != 0 && (process.pid != pid || process.start_time != start_time))
-		err = tp_error(TORPOR_E_NOT_FOUND, "open", name,
-			"its process is another one now, %d", (int)process.pid);
-	if (!err)
-		err = tp_process_kill(&process, call, NULL);
+	TP_TRY(tp_rundir_open_process(dir_fd, name, pid, start_time, &process));
+	struct torpor_error *err = tp_process_kill(&process, call, NULL);
 	if (!err)
 		tp_rundir_remove(launcher->run_dir_fd, name, dir_fd);
 	tp_process_deinit(&process);

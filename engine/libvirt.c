@@ -144,7 +144,7 @@ static struct torpor_error *find_in(
 	TP_VIR_DOMAIN virDomainPtr domain = NULL;
 
 	TP_TRY(tp_rundir_lock(launcher->run_dir_fd, name, &guest->dir_fd));
-	TP_TRY(tp_rundir_open_process(guest->dir_fd, name, &guest->base.process));
+	TP_TRY(tp_rundir_open_process(guest->dir_fd, name, 0, 0, &guest->base.process));
 	TP_TRY(find_domain(launcher, name, call, &domain));
 	if (tp_vir.virDomainGetUUIDString(domain, guest->uuid) < 0)
 		return tp_vir_error("look up domain", name);
@@ -205,15 +205,10 @@ static struct torpor_error *libvirt_end(struct tp_launcher *base, const char *na
 	struct libvirt_launcher *launcher = libvirt_of(base);
 	TP_FD int dir_fd = -1;
 	struct tp_process process;
-	struct torpor_error *err;
 
 	TP_TRY(tp_rundir_lock(launcher->run_dir_fd, name, &dir_fd));
-	TP_TRY(tp_rundir_open_process(dir_fd, name, &process));
-	if (pid != 0 && (process.pid != pid || process.start_time != start_time))
-		err = tp_error(TORPOR_E_NOT_FOUND, "open", name,
-			"its process is another one now, %d", (int)process.pid);
-	else
-		err = end_found(launcher, name, &process, call);
+	TP_TRY(tp_rundir_open_process(dir_fd, name, pid, start_time, &process));
+	struct torpor_error *err = end_found(launcher, name, &process, call);
 	tp_process_deinit(&process);
 	if (!err)
 		tp_rundir_remove(launcher->run_dir_fd, name, dir_fd);

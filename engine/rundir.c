@@ -169,14 +169,17 @@ struct torpor_error *tp_rundir_process(
 	return NULL;
 }
 
-struct torpor_error *tp_rundir_open_process(
-	int dir_fd, const char *name, struct tp_process *process_out)
+struct torpor_error *tp_rundir_open_process(int dir_fd, const char *name, pid_t pid,
+	uint64_t start_time, struct tp_process *process_out)
 {
-	pid_t pid;
-	uint64_t start_time;
+	pid_t recorded_pid;
+	uint64_t recorded_time;
 
-	TP_TRY(tp_rundir_process(dir_fd, name, &pid, &start_time));
-	TP_TRY(tp_process_open(pid, start_time, process_out));
+	TP_TRY(tp_rundir_process(dir_fd, name, &recorded_pid, &recorded_time));
+	if (pid != 0 && (recorded_pid != pid || recorded_time != start_time))
+		return tp_error(TORPOR_E_NOT_FOUND, "open", name,
+			"its process is another one now, %d", (int)recorded_pid);
+	TP_TRY(tp_process_open(recorded_pid, recorded_time, process_out));
 	if (!tp_process_ended(process_out))
 		return NULL;
 	tp_process_deinit(process_out);

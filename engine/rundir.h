@@ -41,9 +41,12 @@ struct torpor_error *tp_rundir_lock(int rundir_fd, const char *name, int *dir_fd
 struct torpor_error *tp_rundir_process(
 	int dir_fd, const char *name, pid_t *pid_out, uint64_t *start_time_out) TP_MUST_USE;
 
-/* The process that is recorded in it; NOT_FOUND, too, if that has ended. */
-struct torpor_error *tp_rundir_open_process(
-	int dir_fd, const char *name, struct tp_process *process_out) TP_MUST_USE;
+/*
+ * The process that is recorded in it; NOT_FOUND, too, if that has ended, or isn't the one of PID
+ * and START_TIME (PID 0: whichever it is).
+ */
+struct torpor_error *tp_rundir_open_process(int dir_fd, const char *name, pid_t pid,
+	uint64_t start_time, struct tp_process *process_out) TP_MUST_USE;
 
 /* Opens the record for writing. */
 struct torpor_error *tp_rundir_record(int dir_fd, const char *name, int *fd_out) TP_MUST_USE;
