@@ -4,10 +4,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "base/fault.h"
 #include "base/fd.h"
+#include "base/lock.h"
 #include "base/mem.h"
 #include "storage/private_file.h"
 
@@ -20,17 +22,47 @@ static void lock_end(int fd, short type, int command)
 		;
 }
 
+/* The size, and whether a line ends there. */
+static struct torpor_error *look_at_end(
+	int fd, const char *path, uint64_t *size_out, bool *whole_out)
+{
+	char last;
+
+	TP_TRY(tp_file_size(fd, path, size_out));
+	*whole_out = true;
+	if (*size_out == 0)
+		return NULL;
+	TP_TRY(tp_pread_full(fd, &last, 1, *size_out - 1, path));
+	*whole_out = last == '\n';
+	return NULL;
+}
+
+/* The writer's own lock is one that nobody else can share (tp_private_lock). */
+static bool has_writer(int fd)
+{
+	if (flock(fd, LOCK_SH | LOCK_NB) < 0)
+		return errno == EWOULDBLOCK;
+	flock(fd, LOCK_UN);
+	return false;
+}
+
 struct torpor_error *tp_audit_file_read(const char *path, int *fd_out, uint64_t *size_out)
 {
+	const uint64_t until_ns = tp_now_ns() + TP_LOCK_PATIENCE_NS;
 	TP_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	uint64_t size;
+	bool whole;
 
 	if (fd < 0)
 		return tp_error_errno(errno, "open the audit log", path);
-	lock_end(fd, F_RDLCK, F_OFD_SETLKW);
-	struct torpor_error *err = tp_file_size(fd, path, size_out);
-	lock_end(fd, F_UNLCK, F_OFD_SETLK);
-	if (err)
-		return err;
+	do {
+		lock_end(fd, F_RDLCK, F_OFD_SETLKW);
+		struct torpor_error *err = look_at_end(fd, path, &size, &whole);
+		lock_end(fd, F_UNLCK, F_OFD_SETLK);
+		if (err)
+			return err;
+	} while (!whole && has_writer(fd) && tp_lock_await(until_ns));
+	*size_out = size;
 	*fd_out = TP_TAKE_FD(fd);
 	return NULL;
 }

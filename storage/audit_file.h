@@ -6,7 +6,8 @@
  * The writer holds a lock (fcntl's, of the open file) while the end of the file may be in the
  * middle of a line; readers take it for as long as it takes to ask for the size, and read up to
  * there. The writer doesn't wait for it: a reader that was stopped with the lock in its hand can't
- * stop us.
+ * stop us. So one that has the lock just then may find half a line, and looks again for a moment
+ * if there is a writer.
  */
 #ifndef TP_STORAGE_AUDIT_FILE_H
 #define TP_STORAGE_AUDIT_FILE_H

@@ -2,16 +2,19 @@
 /* The audit log: whatever is done to it shows, and what failed to be written is said. */
 #include <criterion/criterion.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/buf.h"
 #include "base/fault.h"
+#include "base/fd.h"
 #include "base/hex.h"
 #include "base/mem.h"
 #include "records_support.h"
@@ -476,6 +479,38 @@ Test(audit, one_writer_at_a_time_and_only_the_owner_reads)
 	cr_expect_eq(code_of(tp_audit_open(dir, "audit.log", 0, zeros, &second)), TORPOR_E_BUSY);
 	cr_assert_eq(stat(path, &st), 0);
 	cr_expect_eq(st.st_mode & 0777, 0600);
+}
+
+static void *verify(void *data)
+{
+	struct tp_audit_report report;
+
+	(void)data;
+	return tp_audit_verify(path, 0, zeros, &report);
+}
+
+/* A reader that has the lock when the writer wants it sees what it writes, and isn't alarmed. */
+Test(audit, half_a_line_is_looked_at_again_while_there_is_a_writer)
+{
+	const struct timespec moment = {.tv_nsec = 20 * TP_NSEC_PER_MSEC};
+	pthread_t reader;
+	void *said;
+	size_t len;
+
+	open_audit(0, zeros);
+	append_durably("alice", "o");
+	TP_FREE uint8_t *data = read_path(path, &len);
+	cr_assert_eq(truncate(path, (off_t)len - 10), 0);
+	cr_assert_eq(pthread_create(&reader, NULL, verify, NULL), 0);
+	/* Nothing tells that it has looked. */
+	nanosleep(&moment, NULL);
+	TP_FD int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+	cr_assert_eq(write(fd, data + len - 10, 10), 10);
+	pthread_join(reader, &said);
+	must(said);
+	audit = tp_audit_close(audit);
+	cr_assert_eq(truncate(path, (off_t)len - 10), 0);
+	cr_assert_eq(code_of(verify(NULL)), TORPOR_E_CORRUPT, "nobody writes, so it is one");
 }
 
 /* --- reading backwards --- */
