@@ -7,6 +7,7 @@ import { useAsk } from '../lib/hooks.js';
 import { html } from '../lib/html.js';
 import { closeDialog, Form, openDialog, STAY } from '../ui/dialog.js';
 import { Duration, durationIn, numberIn, Size, sizeIn, Text, textIn } from '../ui/fields.js';
+import { TimerFields, timersIn } from '../ui/limits.js';
 import { Bar } from '../ui/memory.js';
 import { Said, speak, Working } from '../ui/said.js';
 import { Ago } from '../ui/time.js';
@@ -52,9 +53,7 @@ function quotasIn(form) {
     memory_bytes: sizeIn(form, 'memory'),
     parked_bytes: sizeIn(form, 'parked'),
     requests_per_minute: numberIn(form, 'rate'),
-    idle_s: durationIn(form, 'idle'),
-    ttl_s: durationIn(form, 'ttl'),
-    retention_s: durationIn(form, 'retention'),
+    ...timersIn(form),
   };
   return Object.fromEntries(Object.entries(said).map(([key, value]) => [key, value ?? null]));
 }
@@ -79,10 +78,8 @@ function QuotaFields({ limits = {} }) {
       />
       <${Size} label="Memory of their guests" name="memory" value=${limits.memory_bytes} />
       <${Size} label="Parked, on disk" name="parked" value=${limits.parked_bytes} />
-      <${Duration} label="Park after idle for" name="idle" value=${limits.idle_s ?? undefined} />
-      <${Duration} label="Destroy after" name="ttl" value=${limits.ttl_s ?? undefined} />
-      <${Duration} label="Keep parked for" name="retention" value=${limits.retention_s ?? undefined} />
     </div>
+    <${TimerFields} timers=${limits} />
     <p class="help dim">What is left empty is as torpord’s configuration has it.</p>`;
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Limits and timers of a session, as fields; the start form has them, and the session's own page.
+// Limits and timers, as fields: of a session, and what a tenant’s sessions have unless they say.
 import { html } from '../lib/html.js';
 import { Duration, durationIn, numberIn, Size, sizeIn, Text } from './fields.js';
 
