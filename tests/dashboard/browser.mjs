@@ -12,8 +12,9 @@ const axeSource = require('axe-core').source;
 export async function launch() {
   return chromium.launch({
     executablePath: environment('CHROMIUM'),
-    // Chromium's sandbox wants namespaces, which neither root nor a container has.
-    args: ['--no-sandbox', '--disable-dev-shm-usage'],
+    // Chromium's sandbox wants namespaces, which neither root nor a container has. A graphics card
+    // that it emulates where there is none draws no better, and has been seen to stop.
+    args: ['--no-sandbox', '--disable-dev-shm-usage', '--disable-gpu'],
   });
 }
 

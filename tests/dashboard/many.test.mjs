@@ -14,11 +14,20 @@ const SESSIONS = 500;
 const SECONDS = 10;
 const A_SECOND = 50;
 const LONGEST_MS = 100;
+const PATIENCE = 5; // seconds without a frame
 
 let world;
 let browser;
 let context;
 let page;
+
+async function visit() {
+  browser = await launch();
+  context = await person(browser, world);
+  page = await signIn(context, await world.adminToken());
+  await page.getByText('Live', { exact: true }).waitFor();
+  await rowOf(page, 'copy-0').waitFor();
+}
 
 before(async () => {
   world = await World.open({ pool: { warm_min: 0, warm_max: 0, shells_min: 0, shells_max: 0 } });
@@ -27,11 +36,7 @@ before(async () => {
   await world.stop();
   execFileSync('python3', [new URL('copies.py', import.meta.url).pathname, join(world.dir, 'state'), id, SESSIONS - 1]);
   await world.start();
-  browser = await launch();
-  context = await person(browser, world);
-  page = await signIn(context, await world.adminToken());
-  await page.getByText('Live', { exact: true }).waitFor();
-  await rowOf(page, 'copy-0').waitFor();
+  await visit();
 });
 after(async () => {
   await browser?.close();
@@ -125,18 +130,26 @@ async function show(path) {
   await page.evaluate(watch);
 }
 
-function scroll(seconds) {
+// False if the browser doesn't draw any more.
+function scroll({ seconds, patience }) {
   return new Promise((resolve) => {
     const end = performance.now() + seconds * 1000;
     let step = 60;
+    let ticks = 0; // since a frame; a page that is busy doesn't tick
+    const watchdog = setInterval(() => ++ticks > patience && done(false), 1000);
+    const done = (drawn) => {
+      clearInterval(watchdog);
+      resolve(drawn);
+    };
     const frame = () => {
       const { scrollHeight } = document.documentElement;
       if (scrollY + innerHeight >= scrollHeight - 1) step = -60;
       else if (scrollY <= 0) step = 60;
       scrollBy(0, step);
       globalThis.seen.frames++;
+      ticks = 0;
       if (performance.now() < end) requestAnimationFrame(frame);
-      else resolve();
+      else done(true);
     };
     requestAnimationFrame(frame);
   });
@@ -158,15 +171,29 @@ function tasksOf(trace) {
   return { count: tasks.length, wall: longest('dur'), used: longest('tdur') };
 }
 
+// Undefined if the browser doesn't draw any more.
+async function tasksUnderChange(view) {
+  await show(`/?view=${view}`);
+  await browser.startTracing(page, { categories: ['toplevel'] });
+  const [took, drawn] = await Promise.all([
+    change((i) => copy((i * 7) % (SESSIONS - 1)), view),
+    page.evaluate(scroll, { seconds: SECONDS, patience: PATIENCE }),
+  ]);
+  return drawn ? { took, ...tasksOf(await browser.stopTracing()) } : undefined;
+}
+
 for (const view of ['table', 'cards'])
-  test(`500 sessions scroll smoothly under fifty changes a second, as ${view}`, async () => {
-    await show(`/?view=${view}`);
-    await browser.startTracing(page, { categories: ['toplevel'] });
-    const [took] = await Promise.all([
-      change((i) => copy((i * 7) % (SESSIONS - 1)), view),
-      page.evaluate(scroll, SECONDS),
-    ]);
-    const { count, wall, used } = tasksOf(await browser.stopTracing());
+  test(`500 sessions scroll smoothly under fifty changes a second, as ${view}`, async (t) => {
+    let tasks = await tasksUnderChange(view);
+    // Seen once in fifty runs: frames stop for good, the page answers, and no picture can be taken of it.
+    if (!tasks) {
+      t.diagnostic('The browser stopped drawing: once more, in another one.');
+      await browser.close();
+      await visit();
+      tasks = await tasksUnderChange(view);
+    }
+    assert.ok(tasks, 'the browser stopped drawing again');
+    const { took, count, wall, used } = tasks;
     const { frames } = await page.evaluate(() => globalThis.seen);
     figure(`many.${view}.changes`, (SECONDS * A_SECOND) / took, 'changes a second');
     figure(`many.${view}.frames`, frames / SECONDS, 'frames a second');
