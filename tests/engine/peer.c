@@ -5,6 +5,7 @@
 #include <criterion/criterion.h>
 #include <jansson.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -118,6 +119,9 @@ static void *play(void *data)
 		case PEER_SEND:
 			send_all(peer, step->text, strlen(step->text));
 			break;
+		case PEER_TELL:
+			eventfd_write(peer->told_fd, 1);
+			break;
 		case PEER_FLOOD:
 			while (send_all(peer, step->text, strlen(step->text)))
 				;
@@ -142,11 +146,14 @@ void peer_start(struct peer *peer, const struct peer_step *steps)
 	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	peer->fd = pair[0];
 	peer->other_fd = pair[1];
+	peer->told_fd = eventfd(0, EFD_CLOEXEC);
+	cr_assert_geq(peer->told_fd, 0);
 	cr_assert_eq(pthread_create(&peer->thread, NULL, play, peer), 0);
 }
 
 void peer_end(struct peer *peer)
 {
 	pthread_join(peer->thread, NULL);
+	peer->told_fd = tp_close(peer->told_fd);
 	cr_assert_null(peer->failure, "%s", peer->failure ? peer->failure : "");
 }

@@ -14,6 +14,7 @@ enum peer_action {
 	PEER_EXPECT_FD, /* the same, and a descriptor must come along */
 	PEER_REPLY,	/* send `text` as a line, $ID being the id of the last line read */
 	PEER_SEND,	/* send `text` as it is */
+	PEER_TELL,	/* make told_fd readable; `text` is for people */
 	PEER_FLOOD,	/* send `text` over and over until the other end closes */
 	PEER_CLOSE,	/* close; nothing follows */
 };
@@ -28,6 +29,7 @@ struct peer {
 	const struct peer_step *steps; /* the last one has a NULL text, or is PEER_CLOSE */
 	int fd;
 	int other_fd; /* the client's end */
+	int told_fd;  /* an eventfd; may cancel a call of the client's */
 	char line[65536];
 	size_t len;
 	char *failure; /* what didn't match, or NULL */

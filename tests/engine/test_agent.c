@@ -111,14 +111,14 @@ Test(agent, nonsense_makes_it_synchronise_again)
 Test(agent, a_late_answer)
 {
 	static const struct peer_step steps[] = {SYNC, EXPECT("{\"execute\": \"guest-info\"}"),
-		EXPECT_SYNC, REPLY("{\"return\": {\"version\": \"late\"}}"),
+		{PEER_TELL, "got it"}, EXPECT_SYNC, REPLY("{\"return\": {\"version\": \"late\"}}"),
 		REPLY("\377{\"return\": $ID}"), EXPECT("{\"execute\": \"guest-info\"}"),
 		REPLY("{\"return\": {\"version\": \"timely\"}}"), CLOSE};
 	TP_FREE char *version = NULL;
 
 	open_with(steps);
-	struct tp_call soon = tp_call_within(50 * TP_NSEC_PER_MSEC);
-	must_fail(tp_agent_version(agent, &soon, &version), TORPOR_E_TIMEOUT, NULL);
+	struct tp_call given_up = {.deadline_ns = TP_NO_DEADLINE, .cancel_fd = peer.told_fd};
+	must_fail(tp_agent_version(agent, &given_up, &version), TORPOR_E_CANCELLED, NULL);
 	must(tp_agent_version(agent, &call, &version));
 	cr_assert_str_eq(version, "timely");
 	finish();
