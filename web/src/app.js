@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The frame around all pages.
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { useCell } from './lib/cell.js';
 import { auth, loaded, self, start } from './lib/data.js';
 import { html } from './lib/html.js';
@@ -68,7 +68,7 @@ function Frame() {
   }, []);
 
   // Who goes to another page begins at its top, screen readers too.
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (before.current !== place) main.current.focus({ preventScroll: true });
     before.current = place;
   }, [place]);

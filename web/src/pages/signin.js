@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Signing in, and signing in again over the page that is open.
-import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
+import { useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { cell, useCell } from '../lib/cell.js';
 import { self, signIn, signOut } from '../lib/data.js';
 import { html } from '../lib/html.js';
@@ -88,7 +88,7 @@ export function SignIn() {
 export function SignInAgain() {
   const node = useRef();
   const who = useCell(self);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const { current } = node;
     current.showModal();
     current.querySelector('input').focus();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // One dialog at a time, over the page. The browser keeps the focus in it, and gives it back.
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { cell, useCell } from '../lib/cell.js';
 import { html } from '../lib/html.js';
 import { Said } from './said.js';
@@ -12,7 +12,8 @@ export const closeDialog = () => shown.set(null);
 
 function Shell({ Content, props }) {
   const node = useRef();
-  useEffect(() => {
+  // Before anything is painted: a key that is pressed meanwhile has to find the focus in its place.
+  useLayoutEffect(() => {
     const { current } = node;
     const before = document.activeElement;
     current.showModal();

@@ -30,7 +30,7 @@ function Open({ anchor, label, items }) {
   }, [anchor]);
 
   useEffect(() => {
-    const away = ({ target }) => !node.current.contains(target) && close(false);
+    const away = ({ target }) => !node.current?.contains(target) && close(false);
     const gone = () => close(false);
     addEventListener('pointerdown', away);
     addEventListener('scroll', gone, { passive: true });
