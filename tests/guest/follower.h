@@ -11,6 +11,7 @@
 
 #include "base/buf.h"
 #include "engine/helper.h"
+#include "failure.h"
 #include "peer.h"
 
 #define WINDOW 1000
@@ -41,9 +42,6 @@ struct follower {
 	struct torpor_error *failure;
 	struct tp_exec_result result;
 };
-
-/* Fails unless TAKEN is of code EXPECTED (0: NULL), and says WHY (may be NULL); frees it. */
-void check(struct torpor_error *taken, int expected, const char *why);
 
 void make(struct follower *f);
 /* Follows it; for a thread. */

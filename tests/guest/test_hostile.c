@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "engine/helper.h"
+#include "failure.h"
 #include "peer.h"
 
 /* --- the guest: a script on a thread --- */
@@ -120,21 +121,6 @@ static void send_failed(uint32_t stream, int32_t error, const char *text)
 }
 
 /* --- the host --- */
-
-static void check(struct torpor_error *taken, int expected, const char *why)
-{
-	TP_ERROR struct torpor_error *err = taken;
-
-	if (!expected) {
-		cr_assert_null(err, "%s", torpor_error_message(err));
-		return;
-	}
-	cr_assert_not_null(err);
-	cr_assert_eq(torpor_error_code(err), (enum torpor_errc)expected, "%s",
-		torpor_error_message(err));
-	if (why)
-		cr_assert(strstr(torpor_error_message(err), why), "%s", torpor_error_message(err));
-}
 
 static struct torpor_error *ping(void)
 {

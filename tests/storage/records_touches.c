@@ -3,31 +3,10 @@
 #include <criterion/criterion.h>
 #include <unistd.h>
 
-#include "records_support.h"
+#include "records_fixture.h"
 #include "support.h"
 
-static char *dir;
-static struct tp_records *records;
-
-static void setup(void)
-{
-	dir = make_dir();
-	records = open_records(dir);
-}
-
-static void teardown(void)
-{
-	tp_records_close(records);
-	remove_dir(dir);
-}
-
-TestSuite(records, .init = setup, .fini = teardown, .timeout = 50);
-
-static void reopen(void)
-{
-	tp_records_close(records);
-	records = open_records(dir);
-}
+TestSuite(records, .init = records_setup, .fini = records_teardown, .timeout = 50);
 
 static uint64_t active_of(const char *id)
 {
