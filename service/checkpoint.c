@@ -223,6 +223,7 @@ static struct torpor_error *checkpoint_held(struct tp_service *service, const st
 	tp_measure(service, TP_MEASURED_CHECKPOINT, live->row.template_name, NULL, took_ns);
 	tp_note_operation(service, live, "checkpoint", took_ns, NULL, row.bytes, row.label);
 	note_took(service, live, &images, row.label, took_ns);
+	tp_live_publish(service, live);
 	*view_out = view_checkpoint(service, live, &row, &report, took_ns);
 	return NULL;
 }
@@ -410,6 +411,7 @@ static struct torpor_error *remove_held(
 	}
 	tp_image_unlink(service, row->name);
 	tp_admission_images(service->admission, live->tenant, -(int64_t)row->bytes);
+	tp_live_publish(service, live);
 	return NULL;
 }
 

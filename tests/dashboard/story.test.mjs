@@ -3,7 +3,7 @@
 // memory come back, resume, fork four ways, and be told what happened at each step.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { inState, launch, openSession, person, printed, rowOf, runCommand, signIn, wellBehaved } from './browser.mjs';
+import { inState, launch, person, printed, rowOf, runCommand, signIn, wellBehaved } from './browser.mjs';
 import { figure, World } from './world.mjs';
 
 let world;
@@ -113,6 +113,13 @@ test('pause and going on, checkpoint and a fork of it, rename, and what was done
   await page.getByRole('dialog').getByLabel('Name', { exact: true }).fill('after-lunch');
   await page.getByRole('dialog').getByRole('button', { name: 'Fork', exact: true }).click();
   await page.locator('.family').getByRole('link', { name: 'after-lunch' }).waitFor();
+
+  // By the session's event, not by the look that a page that is seen takes now and then.
+  await page.evaluate(() => Object.defineProperty(document, 'hidden', { configurable: true, value: true }));
+  await page.getByRole('button', { name: 'Remove before-lunch …' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Remove before-lunch' }).click();
+  await page.locator('li.checkpoint').waitFor({ state: 'detached' });
+  await page.evaluate(() => delete document.hidden);
 
   await page.getByRole('button', { name: 'Rename way-3' }).click();
   await page.getByRole('dialog').getByLabel('Name', { exact: true }).fill('way-there');

@@ -261,6 +261,20 @@ Test(operations, checkpoints_are_named_listed_and_removed)
 	cr_expect_eq(fake.image_bytes, 20);
 }
 
+/* Whoever shows a session's checkpoints hears of them, whoever it was that made or removed one. */
+Test(operations, checkpoints_that_come_and_go_have_an_event)
+{
+	TP_FREE char *id = fake_create(service, &alice, "s");
+
+	must(checkpoint, id);
+	cr_expect_str_eq(fake.states, "starting running running ");
+	must(remove_image, id);
+	cr_expect_str_eq(fake.states, "starting running running running ");
+	/* But not what came to nothing. */
+	fails(tp_service_remove_image(service, &alice, id, "cp-1"), TORPOR_E_NOT_FOUND);
+	cr_expect_str_eq(fake.states, "starting running running running ");
+}
+
 /* --- From libvirt --- */
 
 static struct torpor_error *import(

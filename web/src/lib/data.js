@@ -36,7 +36,7 @@ function applySession(session, event) {
   if (session.state === 'destroyed') return sessions.remove(session.id);
   const known = sessions.latest(session.id);
   if (known && Date.parse(known.changed) > Date.parse(session.changed)) return;
-  sessions.put(session.id, event ? { ...session, event } : session);
+  sessions.put(session.id, { ...session, event: event ?? known?.event });
 }
 
 // An answer has it before the event does; that for a single session has its memory too.

@@ -147,7 +147,7 @@ function RemoveForm({ session, name }) {
   />`;
 }
 
-function Checkpoints({ session, nodes, again }) {
+function Checkpoints({ session, nodes }) {
   const own = nodes.filter(({ kind, session: of }) => kind === 'checkpoint' && of === session.id);
   if (own.length === 0) return null;
   return html`<div>
@@ -167,7 +167,7 @@ function Checkpoints({ session, nodes, again }) {
             <button
               type="button"
               class="button quiet"
-              onClick=${() => openDialog(RemoveForm, { session, name, })}
+              onClick=${() => openDialog(RemoveForm, { session, name })}
             >
               Remove ${name} …
             </button>
@@ -185,7 +185,7 @@ export function FamilySheet({ session, lineage }) {
         <${Family} lineage=${data} here=${session.id} states=${(id) => sessions.get(id)?.state} />
         ${data.nodes.length === 1 &&
         html`<p class="dim">Nothing came of it yet. A checkpoint keeps a moment; a fork goes another way from one.</p>`}
-        <${Checkpoints} session=${session} nodes=${data.nodes} again=${lineage.again} />
+        <${Checkpoints} session=${session} nodes=${data.nodes} />
       </div>`}
     </${Asked}>
   </${Sheet}>`;

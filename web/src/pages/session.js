@@ -131,7 +131,7 @@ export function SessionPage({ id }) {
     noteSession(await get(sessionPath(id)));
   }, [id, state, session?.state]);
 
-  const turn = session && `${session.state} ${session.changed} ${session.image?.created}`;
+  const turn = session && `${session.state} ${session.changed} ${session.event}`;
   const images = useAsk(() => (session ? get(sessionPath(id, '/images')) : null), [id, turn, done?.state]);
   const lineage = useAsk(() => (session ? get(sessionPath(id, '/lineage')) : null), [id, turn, done?.state]);
   const audit = useAsk(() => (session ? get(`/v1/audit?session=${id}&limit=50`) : null), [id, turn, done?.state]);
