@@ -131,7 +131,7 @@ char *cli_path(const char *before, const char *name, const char *tail);
 /* The first characters of an id, enough to go on with; into a static buffer as cli_size. */
 const char *cli_short(const char *id);
 
-/* The string FIELD, "-" where there is none; at most 63 bytes of it, control characters replaced.
+/* The string FIELD, "-" where there is none; at most 511 bytes of it, control characters replaced.
  */
 const char *cli_field(const json_t *json, const char *field);
 int64_t cli_integer(const json_t *json, const char *field);
@@ -139,6 +139,9 @@ double cli_real(const json_t *json, const char *field);
 
 /* How long ago the RFC 3339 time in FIELD was, as cli_duration; "-" where there is none. */
 const char *cli_ago(const json_t *json, const char *field);
+
+/* What an image needs to be resumed, as GET /v1/sessions/ID/images/NAME/where tells it. */
+void cli_print_where(const json_t *where);
 
 /* The templates of GET /v1/pool as a table; its host in a line, where it is shown to the caller. */
 void cli_print_pool(const json_t *pool);

@@ -125,16 +125,21 @@ static json_t *where_json(const struct torpor_where *where)
 		none ? NULL : where->template_id, "needs", needs);
 }
 
-static void print_where(const struct torpor_where *where)
+void cli_print_where(const json_t *where)
 {
-	printf("here      %s\nelsewhere %s\n\n", where->here ? "yes" : "no",
-		where->portable ? "where all of this is to be had"
-				: "no: its CPU model is another CPU on every host");
-	for (size_t i = 0; i < where->n_needs; i++) {
-		const struct torpor_need *need = &where->needs[i];
-		printf("%-5s %-11s %s\n", need->met ? "yes" : "NO", need->subject, need->needed);
-		if (need->why_not)
-			printf("%17s here: %s\n", "", need->why_not);
+	bool portable = json_is_true(json_object_get(where, "portable"));
+	json_t *need;
+	size_t i;
+
+	printf("here      %s\nelsewhere %s\n\n",
+		json_is_true(json_object_get(where, "here")) ? "yes" : "no",
+		portable ? "where all of this is to be had"
+			 : "no: its CPU model is another CPU on every host");
+	json_array_foreach (json_object_get(where, "needs"), i, need) {
+		printf("%-5s %-11s %s\n", json_is_true(json_object_get(need, "met")) ? "yes" : "NO",
+			cli_field(need, "subject"), cli_field(need, "needed"));
+		if (json_is_string(json_object_get(need, "why_not")))
+			printf("%17s here: %s\n", "", cli_field(need, "why_not"));
 	}
 }
 
@@ -154,10 +159,12 @@ static int run_where(struct cli *cli, int argc, char **argv)
 	torpor_engine_close(engine);
 	if (err)
 		return cli_finish(cli, err);
+	json_t *json = where_json(&where);
 	if (cli->json)
-		cli_print_json(where_json(&where));
+		cli_print_json(json_incref(json));
 	else
-		print_where(&where);
+		cli_print_where(json);
+	json_decref(json);
 	torpor_where_deinit(&where);
 	return CLI_OK;
 }

@@ -238,21 +238,59 @@ static void print_session_detail(const json_t *json, const json_t *images)
 	print_pairs("env", json_object_get(json, "env"));
 }
 
-static struct torpor_error *show(struct cli *cli, struct torpor_client *client, void *input)
+/* --- show --- */
+
+enum { KEY_WHERE = 512 };
+
+static const struct argp_option show_options[] = {
+	{"where", KEY_WHERE, "CHECKPOINT", OPTION_ARG_OPTIONAL,
+		"Say where its last park, or that checkpoint, can be resumed", 0},
+	{0},
+};
+
+static error_t show_option(int key, char *arg, struct argp_state *state)
 {
-	const struct cli_words *words = input;
-	struct torpor_remote_session session;
-	struct torpor_error *err =
-		torpor_client_find(client, words->words[0], &cli->call, &session);
+	struct cli_words *words = state->input;
+	const char **image = words->input;
+
+	if (key != KEY_WHERE)
+		return ARGP_ERR_UNKNOWN;
+	*image = arg ? arg : "park";
+	return 0;
+}
+
+static struct torpor_error *show_where(
+	struct cli *cli, struct torpor_client *client, const char *id, const char *image)
+{
+	char *escaped = torpor_client_escape(image);
+	char *tail = NULL;
+	json_t *json = NULL;
+
+	if (asprintf(&tail, "/images/%s/where", escaped) < 0)
+		abort();
+	char *path = cli_path("/v1/sessions/", id, tail);
+	struct torpor_error *err = cli_ask(cli, client, "GET", path, NULL, &json);
+	if (!err && cli->json)
+		cli_print_json(json_incref(json));
+	else if (!err)
+		cli_print_where(json);
+	json_decref(json);
+	free(path);
+	free(tail);
+	free(escaped);
+	return err;
+}
+
+static struct torpor_error *show_detail(
+	struct cli *cli, struct torpor_client *client, const char *id)
+{
+	/* What a list shows of a session isn't all. */
+	char *path = cli_path("/v1/sessions/", id, "");
+	char *images_path = cli_path("/v1/sessions/", id, "/images");
 	json_t *json = NULL;
 	json_t *images = NULL;
 
-	if (err)
-		return err;
-	/* What a list shows of a session isn't all. */
-	char *path = cli_path("/v1/sessions/", session.id, "");
-	char *images_path = cli_path("/v1/sessions/", session.id, "/images");
-	err = cli_ask(cli, client, "GET", path, NULL, &json);
+	struct torpor_error *err = cli_ask(cli, client, "GET", path, NULL, &json);
 	if (!err && !cli->json)
 		err = cli_ask(cli, client, "GET", images_path, NULL, &images);
 	if (!err && cli->json)
@@ -263,14 +301,38 @@ static struct torpor_error *show(struct cli *cli, struct torpor_client *client, 
 	json_decref(images);
 	free(path);
 	free(images_path);
+	return err;
+}
+
+static struct torpor_error *show(struct cli *cli, struct torpor_client *client, void *input)
+{
+	const struct cli_words *words = input;
+	const char *const *image = words->input;
+	struct torpor_remote_session session;
+	struct torpor_error *err =
+		torpor_client_find(client, words->words[0], &cli->call, &session);
+
+	if (err)
+		return err;
+	err = *image ? show_where(cli, client, session.id, *image)
+		     : show_detail(cli, client, session.id);
 	torpor_remote_session_deinit(&session);
 	return err;
 }
 
 int cli_show(struct cli *cli, int argc, char **argv)
 {
+	const char *image = NULL;
 	struct cli_words words = {
-		.cli = cli, .args_doc = "ID", .doc = "Shows a session.", .min = 1, .max = 1};
+		.cli = cli,
+		.args_doc = "ID",
+		.doc = "Shows a session.",
+		.min = 1,
+		.max = 1,
+		.options = show_options,
+		.option = show_option,
+		.input = &image,
+	};
 
 	cli_parse_words(&words, argc, argv);
 	int status = cli_with_client(cli, show, &words);

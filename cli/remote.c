@@ -53,7 +53,7 @@ char *cli_path(const char *before, const char *name, const char *tail)
 /* The next of a few buffers, so that several results fit into one printf. */
 static char *copy_text(const char *text, size_t len)
 {
-	static char buffers[16][64];
+	static char buffers[16][512];
 	static unsigned int next;
 	char *copy = buffers[next++ % 16];
 

@@ -96,6 +96,27 @@ END
 out "k3v9q2m7 demo, checkpoint before removed"
 run 2 checkpoint demo --remove </dev/null
 
+where='{"here":false,"portable":true,"needs":[{"subject":"qemu","needed":"QEMU 10.0.2 or newer","met":false,"why_not":"this host has 7.2.22"},{"subject":"accelerator","needed":"tcg","met":true,"why_not":null}]}'
+run 0 show demo --where <<END
+$(found demo $id demo parked)
+> GET /v1/sessions/$id/images/park/where
+< 200 application/json
+<b $where
+END
+out "here      no
+elsewhere where all of this is to be had
+
+NO    qemu        QEMU 10.0.2 or newer
+                  here: this host has 7.2.22
+yes   accelerator tcg"
+run 0 show demo --where=before --json <<END
+$(found demo $id demo running)
+> GET /v1/sessions/$id/images/before/where
+< 200 application/json
+<b $where
+END
+out "$where"
+
 run 0 history demo --day <<END
 $(found demo $id demo running)
 > GET /v1/sessions/$id/history?window=day
