@@ -33,7 +33,7 @@ struct torpor_error *tp_build_choose_machine(struct torpor_engine *engine,
 	const struct tp_call *call, struct tp_guest_config *config,
 	struct tp_qemu_use *qemu_out) TP_MUST_USE;
 
-/* Removes a template's directory by its name under templates/. */
+/* Removes a template's directory by its name under templates/; it may be gone, or just going. */
 struct torpor_error *tp_template_remove_dir(
 	struct torpor_engine *engine, const char *dir_name) TP_MUST_USE;
 

@@ -414,7 +414,7 @@ struct torpor_error *torpor_template_list(
 
 /* --- Removing --- */
 
-struct torpor_error *tp_template_remove_dir(struct torpor_engine *engine, const char *dir_name)
+static struct torpor_error *remove_dir(struct torpor_engine *engine, const char *dir_name)
 {
 	static const char *const files[] = {TEMPLATE_IMAGE, TEMPLATE_KERNEL, TEMPLATE_INITRD};
 	TP_FD int dir = openat(engine->templates_fd, dir_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -432,17 +432,37 @@ struct torpor_error *tp_template_remove_dir(struct torpor_engine *engine, const 
 	return NULL;
 }
 
+static bool is_stored(struct torpor_engine *engine, const char *dir_name)
+{
+	return faccessat(engine->templates_fd, dir_name, F_OK, 0) == 0 || errno != ENOENT;
+}
+
+struct torpor_error *tp_template_remove_dir(struct torpor_engine *engine, const char *dir_name)
+{
+	struct torpor_error *err = remove_dir(engine, dir_name);
+
+	/* Another process's sweep can be at it too, and be the first at any step. */
+	if (err && !is_stored(engine, dir_name)) {
+		torpor_error_free(err);
+		return NULL;
+	}
+	return err;
+}
+
 struct torpor_error *torpor_template_remove(struct torpor_engine *engine, const char *name)
 {
 	if (!tp_guest_name_ok(name))
 		return tp_error(TORPOR_E_INVALID, "remove template", name, "this can't be a name");
-	if (faccessat(engine->templates_fd, name, F_OK, 0) < 0 && errno == ENOENT)
+	if (!is_stored(engine, name))
 		return not_found(name);
 
-	/* Renamed first, so that nobody sees half of it; the sweep ends what a crash interrupts. */
+	/* Renamed first, so that nobody sees half of it; the sweep ends what a crash interrupts, or
+	 * the next removal of that name does. */
 	TP_FREE char *hidden = tp_asprintf("." TEMPLATE_PART_PREFIX "%s", name);
+	TP_TRY(tp_error_in(tp_template_remove_dir(engine, hidden), "remove template", name));
 	if (renameat(engine->templates_fd, name, engine->templates_fd, hidden) < 0)
-		return tp_error_errno(errno, "remove template", name);
+		return errno == ENOENT ? not_found(name)
+				       : tp_error_errno(errno, "remove template", name);
 	return tp_error_in(tp_template_remove_dir(engine, hidden), "remove template", name);
 }
 
