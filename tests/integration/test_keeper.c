@@ -24,16 +24,27 @@ static const char *create_with(
 	return serving_keep_id(view);
 }
 
+static void park_when_idle(struct tp_service *service, const char *id, int64_t idle_s)
+{
+	struct tp_change_spec spec = {.timers = {TP_UNSET, idle_s, TP_UNSET}};
+	struct tp_call call = tp_call_within(120 * TP_NSEC_PER_SEC);
+	json_t *view;
+
+	it_ok(tp_service_change(service, &serving_actor, id, &spec, &call, &view));
+	json_decref(view);
+}
+
 Test(keeper, timers_park_and_destroy)
 {
 	struct tp_service *service = serving_open(serving_dir());
 	const char *ends = create_with(service, "ends", (struct tp_timers){2, 0, 0});
 	const char *idles = create_with(service, "idles", (struct tp_timers){0, 2, 0});
-	const char *works = create_with(service, "works", (struct tp_timers){0, 2, 0});
+	const char *works = create_with(service, "works", (struct tp_timers){0, 0, 0});
 	const char *kept = create_with(service, "kept", (struct tp_timers){0, 0, 2});
 
-	/* Busy without being asked anything. */
+	/* Busy without being asked anything; before that it may be idle for long. */
 	serving_run(service, works, "(while :; do :; done) > /dev/null 2>&1 &");
+	park_when_idle(service, works, 2);
 	serving_park(service, kept);
 	serving_await_state(service, ends, "destroyed");
 	serving_await_state(service, idles, "parked");
