@@ -509,7 +509,9 @@ Test(events, timers)
 	begin(FAST);
 	struct it_stream stream = events_after(&alice, newest_event(&alice), NULL);
 	const char *id = create(&alice, "{\"template\": \"minimal\", \"idle_s\": 2}");
-	it_script(&alice, id, "echo here > /tmp/file");
+	/* It may have been idle for that long before. */
+	it_expect(&alice, 200, "POST", it_session(id, "/exec"),
+		"{\"argv\": [\"sh\", \"-c\", \"echo here > /tmp/file\"], \"wake\": true}");
 	struct it_event event = it_stream_until(&stream, id, "parked");
 	cr_assert(json_is_null(it_member(event.data, "guest")));
 	expect_audited(id, "park", "torpord");
