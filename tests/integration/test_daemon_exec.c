@@ -123,8 +123,8 @@ Test(daemon_exec, a_stream_goes_on_after_checkpoint_pause_and_fork)
 {
 	const char *id = begin();
 	struct it_stream stream = listen_to(id,
-		"while [ ! -e /tmp/stop ]; do cat /tmp/say 2>/dev/null && rm /tmp/say; sleep 0.1; "
-		"done; exit 5");
+		"while [ ! -e /tmp/stop ]; do mv /tmp/say /tmp/said 2>/dev/null && cat /tmp/said; "
+		"sleep 0.1; done; exit 5");
 	static const char *const ops[] = {"checkpoint", "pause", "unpause", "fork"};
 	struct it_event event;
 
