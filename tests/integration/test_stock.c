@@ -160,9 +160,11 @@ static void *use_template(void *data)
 	return tmpl;
 }
 
+/* Of this template alone: others, which tests beside this one leave there, aren't taken into use.
+ */
 Test(stock, two_at_once_fill_the_base_once)
 {
-	struct tp_service *service = serving_open(serving_dir());
+	struct tp_service *service = open_with_another();
 	pthread_t threads[4];
 	void *tmpl[4];
 
