@@ -88,7 +88,7 @@ static bool wait_for_change(unsigned int before, const struct timespec *end)
 	return rc == 0;
 }
 
-/* Waits until so many wait and none is being started. */
+/* Waits until so many wait, none is being started, and none that was ended keeps its memory. */
 static void wait_for_stock(unsigned int warm, unsigned int shells)
 {
 	struct timespec end = patience();
@@ -97,7 +97,7 @@ static void wait_for_stock(unsigned int warm, unsigned int shells)
 		unsigned int before = changes_so_far();
 		struct tp_policy_stock stock = view().stock;
 		if (stock.warm == warm && stock.shells == shells && stock.starting_warm == 0 &&
-			stock.starting_shells == 0)
+			stock.starting_shells == 0 && atomic_load(&reserved) == warm + shells)
 			return;
 		cr_assert(wait_for_change(before, &end),
 			"%u warm guests and %u shells wait, for %u and %u", stock.warm,
