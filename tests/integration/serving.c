@@ -6,11 +6,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -22,7 +24,9 @@
 #include "base/mem.h"
 #include "engine/spawn.h"
 
-#define PATIENCE_NS (300 * TP_NSEC_PER_SEC) /* only reached by what hangs */
+/* Only reached by what hangs. */
+#define PATIENCE_NS	 (300 * TP_NSEC_PER_SEC)
+#define KILLED_WITHIN_MS 60000
 
 struct tp_actor serving_actor = {.tenant = TP_DEFAULT_TENANT, .how = "test", .perms = TP_PERM_ALL};
 struct serving_told *serving_told;
@@ -321,6 +325,16 @@ bool serving_runs(int pid)
 	(void)!fscanf(file, "%*d (%*[^)]) %c", &state);
 	fclose(file);
 	return state != 'Z' && state != 'X';
+}
+
+void serving_kill_guest(int pid)
+{
+	TP_FD int pidfd = pidfd_open(pid, 0);
+	struct pollfd ended = {.fd = pidfd, .events = POLLIN};
+
+	cr_assert_geq(pidfd, 0, "%d: %m", pid);
+	cr_assert_eq(pidfd_send_signal(pidfd, SIGKILL, NULL, 0), 0, "%d: %m", pid);
+	cr_assert_eq(poll(&ended, 1, KILLED_WITHIN_MS), 1, "%d survived its kill", pid);
 }
 
 static void end(pid_t pid)

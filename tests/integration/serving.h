@@ -32,6 +32,8 @@ void serving_park(struct tp_service *service, const char *id);
 void serving_resume(struct tp_service *service, const char *id);
 /* What SCRIPT, which must succeed, printed in the guest; valid until the next call. */
 const char *serving_run(struct tp_service *service, const char *id, const char *script);
+/* Kills a guest that is no child of this process, and waits for its end. */
+void serving_kill_guest(int pid);
 /* Its process; 0 without one. */
 int serving_pid(struct tp_service *service, const char *id);
 void serving_assert_state(struct tp_service *service, const char *id, const char *state);

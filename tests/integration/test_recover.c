@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -300,7 +299,7 @@ Test(recover, a_park_that_was_not_recorded_is_used_if_the_guest_died)
 	const char *dir = serving_dir();
 
 	serving_kill_after(dir, "park.durable:2", park_again);
-	kill(serving_told->pids[0], SIGKILL);
+	serving_kill_guest(serving_told->pids[0]);
 	struct tp_service *service = serving_open(dir);
 	serving_assert_state(service, told(0), "parked");
 	assert_image_is_recorded(service, dir, told(0));
@@ -352,8 +351,8 @@ Test(recover, a_guest_that_died_is_as_it_was_parked_last)
 	const char *dir = serving_dir();
 
 	serving_kill_after(dir, NULL, with_and_without_image);
-	kill(serving_told->pids[0], SIGKILL);
-	kill(serving_told->pids[1], SIGKILL);
+	serving_kill_guest(serving_told->pids[0]);
+	serving_kill_guest(serving_told->pids[1]);
 	struct tp_service *service = serving_open(dir);
 	assert_reason(service, told(0), "parked");
 	assert_reason(service, told(1), "error");
