@@ -475,8 +475,10 @@ bool tp_supply_view(
 	struct tp_supply *supply, const char *template_name, struct tp_supply_view *view_out)
 {
 	pthread_mutex_lock(&supply->lock);
-	const struct tp_supplied *s = tp_supplied_find(supply, NULL, template_name);
+	struct tp_supplied *s = tp_supplied_find(supply, NULL, template_name);
 	if (s) {
+		/* What a claim has found is told to who asks behind it. */
+		count_deaf(supply, s);
 		*view_out = (struct tp_supply_view){
 			.stock = tp_supplied_stock(supply, s),
 			.warm_target = s->decision.warm_target,
