@@ -245,12 +245,17 @@ static void start_rebooting(struct torpor_session *session)
 	struct torpor_call call = {.timeout_ns = LONG_NS};
 
 	run_to_its_end(session, "reboot -f; while :; do sleep 1; done");
-	/* The old process is gone; a short call finds that and has the reboot started. */
+	/*
+	 * The old process is gone; a short call finds that and has the reboot started. Who deals
+	 * with that may have told commands, and not have got to that yet.
+	 */
 	call.timeout_ns = 1000000;
-	struct torpor_error *err = torpor_session_ping(session, &call, NULL);
-	cr_assert(!err || torpor_error_code(err) == TORPOR_E_TIMEOUT, "%s",
-		err ? torpor_error_message(err) : "");
-	torpor_error_free(err);
+	do {
+		struct torpor_error *err = torpor_session_ping(session, &call, NULL);
+		cr_assert(!err || torpor_error_code(err) == TORPOR_E_TIMEOUT, "%s",
+			err ? torpor_error_message(err) : "");
+		torpor_error_free(err);
+	} while (info_of(session).state == TORPOR_SESSION_RUNNING && info_of(session).reboots == 0);
 	cr_assert_not(it_process_exists(info.pid, info.start_time));
 }
 
