@@ -371,7 +371,7 @@ struct torpor_error *tp_session_boot(struct torpor_session *session, const struc
 	uint64_t entered_ns = tp_now_ns();
 
 	TP_TRY(start_boot(session, call));
-	TP_TRY(greet(session, call));
+	TP_TRY(tp_session_explain(session, session->guest, greet(session, call), call));
 	TP_TRY(tp_watch(session));
 	session->owed = 0;
 	session->entered_ns = entered_ns;
