@@ -77,6 +77,36 @@ static unsigned int entries_in_state(const char *name)
 	return entries_in(path);
 }
 
+/* The kernel's flags of a task, as /proc/PID/stat shows them (linux/sched.h). */
+#define TASK_EXITING   0x4u
+#define TASK_IO_WORKER 0x10u
+
+/* But for those that have been joined and are on their way out, and io_uring's, which the kernel
+ * makes as it needs them. */
+static unsigned int count_threads(void)
+{
+	DIR *dir = opendir("/proc/self/task");
+	struct dirent *entry;
+	unsigned int count = 0;
+
+	cr_assert_not_null(dir);
+	while ((entry = readdir(dir))) {
+		char path[64];
+		char line[512] = "";
+		unsigned int flags;
+		snprintf(path, sizeof(path), "/proc/self/task/%.16s/stat", entry->d_name);
+		FILE *f = fopen(path, "re");
+		const char *name_end =
+			f && fgets(line, sizeof(line), f) ? strrchr(line, ')') : NULL;
+		if (name_end && sscanf(name_end, ") %*c %*d %*d %*d %*d %*d %u", &flags) == 1)
+			count += !(flags & (TASK_EXITING | TASK_IO_WORKER));
+		if (f)
+			fclose(f);
+	}
+	closedir(dir);
+	return count;
+}
+
 /* Of the engine's process and its directories, between two cycles. */
 struct holdings {
 	unsigned int fds;
@@ -92,7 +122,7 @@ static struct holdings count_holdings(void)
 
 	return (struct holdings){
 		.fds = entries_in("/proc/self/fd"),
-		.threads = entries_in("/proc/self/task"),
+		.threads = count_threads(),
 		.runs = entries_in_state("run"),
 		.images = entries_in_state("images"),
 		.heap = heap.uordblks + heap.hblkhd,
