@@ -146,14 +146,15 @@ static struct torpor_error *make_session(struct adoption *a, struct torpor_sessi
 
 	TP_TRY(tp_session_new(a->tmpl, &a->h->record, &session));
 	give(a, session);
+	/* First: its end may be seen at once, and ends a session that has a guest. */
+	tp_session_set_state(session,
+		a->found == TP_GUEST_STANDS ? TORPOR_SESSION_PAUSED : TORPOR_SESSION_RUNNING);
 	struct torpor_error *err = tp_watch(session);
 	if (err) {
 		a->guest = TP_TAKE(session->guest);
 		torpor_session_close(session);
 		return err;
 	}
-	tp_session_set_state(session,
-		a->found == TP_GUEST_STANDS ? TORPOR_SESSION_PAUSED : TORPOR_SESSION_RUNNING);
 	*session_out = session;
 	return NULL;
 }

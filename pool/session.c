@@ -409,8 +409,12 @@ struct torpor_error *tp_session_start_from(struct torpor_template *tmpl,
 	TP_TRY(tp_session_describe(from, spec, &record));
 	TP_TRY(check_no_image(tmpl->engine, spec->name));
 	TP_TRY(tp_session_new(tmpl, &record, &session));
-	struct torpor_error *err =
-		tp_session_wake(session, image, all, hooks, entered_ns, call, &report);
+	/* With the turn: if its guest ends as soon as it runs, that is dealt with behind this. */
+	struct torpor_error *err = tp_session_enter(session, false, call);
+	if (!err) {
+		err = tp_session_wake(session, image, all, hooks, entered_ns, call, &report);
+		tp_session_leave(session);
+	}
 	if (err) {
 		torpor_session_close(session);
 		return tp_error_in(err, image ? "fork session" : "start session", spec->name);
