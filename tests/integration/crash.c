@@ -401,6 +401,9 @@ static void check_memory(enum operation operation, bool done)
 
 	if (operation == CREATE)
 		mark("target", 2);
+	/* Or it is parked again before it is looked into. */
+	if (operation == IDLE)
+		must("PATCH", "target", "", "{\"idle_s\": 0}");
 	if (bit_of(state_of("target")) == PARKED)
 		must("POST", "target", "/resume", NULL);
 	else if (bit_of(state_of("target")) == PAUSED)
