@@ -332,6 +332,7 @@ static struct torpor_error *move(
 	if (!is_done) {
 		live->before = live->state;
 		live->state = passing;
+		live->taken_back = live->no_way_back = false;
 	}
 	*done_out = is_done;
 	return NULL;

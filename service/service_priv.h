@@ -59,7 +59,10 @@ struct tp_live {
 	uint64_t execs_total;		/* since it is live */
 	uint64_t active_ns;		/* CLOCK_REALTIME: its tenant last asked for something */
 	uint64_t started_ns; /* CLOCK_REALTIME: it got its process (not: its guest rebooted) */
-	struct torpor_cancel *cancel; /* of the park that is under way, until it is durable */
+	struct torpor_cancel *cancel; /* of the park that is under way, from its first step until
+					 it is durable */
+	bool taken_back;	      /* that park, maybe before it had `cancel` */
+	bool no_way_back;	      /* from it */
 	bool lost;		      /* its guest has ended by itself: to be dealt with */
 
 	/* Written by the operation that is under way, under the lock. */

@@ -42,11 +42,15 @@ static struct torpor_error *either(int a_fd, int b_fd, int *fd_out)
 	return NULL;
 }
 
+/* CANCEL ends the park from here on; NULL: nobody does any more. */
 static void set_cancel(
 	struct tp_service *service, struct tp_live *live, struct torpor_cancel *cancel)
 {
 	pthread_mutex_lock(&service->lock);
 	live->cancel = cancel;
+	live->no_way_back = !cancel;
+	if (cancel && live->taken_back)
+		torpor_cancel_trigger(cancel);
 	pthread_mutex_unlock(&service->lock);
 }
 
@@ -278,10 +282,12 @@ static struct torpor_error *cancel_park(
 
 	TP_TRY(tp_op_get(service, op->actor, TP_PERM_OPERATE, id, &live));
 	pthread_mutex_lock(&service->lock);
-	bool cancelled = live->cancel;
-	if (cancelled)
-		torpor_cancel_trigger(live->cancel);
 	enum tp_state state = live->state;
+	/* It is seen to be PARKING a moment before there is anything to cancel. */
+	bool cancelled = state == TP_STATE_PARKING && !live->no_way_back;
+	live->taken_back = cancelled;
+	if (live->cancel)
+		torpor_cancel_trigger(live->cancel);
 	pthread_mutex_unlock(&service->lock);
 	tp_live_put(service, live);
 	if (cancelled)
