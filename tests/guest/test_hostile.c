@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -146,14 +147,18 @@ static struct torpor_error *give_all(void *data, void *bytes, size_t room, size_
 	return NULL;
 }
 
-static struct torpor_error *exec(void)
+static struct torpor_error *exec_into(tp_exec_sink *sink)
 {
 	const char *argv[] = {"true", NULL};
-	struct tp_exec spec = {
-		.argv = argv, .sink = count_output, .source = give_all, .window = 1000};
+	struct tp_exec spec = {.argv = argv, .sink = sink, .source = give_all, .window = 1000};
 	struct tp_exec_result result;
 
 	return tp_helper_exec(h, &spec, &call, &result);
+}
+
+static struct torpor_error *exec(void)
+{
+	return exec_into(count_output);
 }
 
 static struct tp_fresh fresh(void)
@@ -454,28 +459,44 @@ static void prints_for_ever(void)
 	}
 }
 
+/* The time that is left counts from the first output on: it could be over before the command runs.
+ */
+static struct torpor_error *hurry(void *data, int stream, const void *bytes, size_t len)
+{
+	if (output_len == 0)
+		call = tp_call_within(200 * TP_NSEC_PER_MSEC);
+	return count_output(data, stream, bytes, len);
+}
+
 Test(hostile, output_without_end_ends_with_the_deadline, .timeout = 60)
 {
 	start_guest(prints_for_ever);
-	call = tp_call_within(200 * TP_NSEC_PER_MSEC);
-	check(exec(), TORPOR_E_TIMEOUT, NULL);
+	check(exec_into(hurry), TORPOR_E_TIMEOUT, NULL);
 	cr_assert_gt(output_len, 0);
 	end_guest();
 }
 
+static int deaf_fd; /* readable: the guest reads nothing any more */
+
 /* The guest answers once and then never reads again. */
 static void stops_reading(void)
 {
-	pthread_exit((start_exec(), NULL));
+	start_exec();
+	eventfd_write(deaf_fd, 1);
+	pthread_exit(NULL);
 }
 
 Test(hostile, a_guest_that_does_not_read_costs_no_memory, .timeout = 60)
 {
+	deaf_fd = eventfd(0, EFD_CLOEXEC);
 	start_guest(stops_reading);
+	call.cancel_fd = deaf_fd;
+	check(exec(), TORPOR_E_CANCELLED, NULL);
 	for (int i = 0; i < 2000; i++) {
-		call = tp_call_within(i == 0 ? 50 * TP_NSEC_PER_MSEC : TP_NSEC_PER_USEC);
+		call = tp_call_within(TP_NSEC_PER_USEC);
 		check(exec(), TORPOR_E_TIMEOUT, NULL);
 	}
 	cr_assert_not(tp_helper_drained(h));
 	end_guest();
+	close(deaf_fd);
 }
