@@ -461,10 +461,12 @@ Test(qmp, a_line_without_end)
 
 Test(qmp, events_without_end_do_not_outlast_the_deadline)
 {
-	static const struct peer_step steps[] = {OPENING, EXPECT("{\"execute\": \"a\"}"),
+	static const struct peer_step steps[] = {OPENING, EXPECT("{\"execute\": \"query-status\"}"),
 		{PEER_FLOOD, "{\"event\": \"NOISE\"}\n"}, CLOSE};
 
 	open_with(steps);
+	/* The flood comes, also where the time is over before the command is sent. */
+	must(tp_qmp_ask(qmp));
 	call = tp_call_within(100 * TP_NSEC_PER_MSEC);
 	must_fail(run("a"), TORPOR_E_TIMEOUT, NULL);
 	tp_qmp_drain(qmp);
