@@ -6,6 +6,8 @@
  * A script is text, a step a line, what stands before it indented as one likes:
  *
  *   > METHOD PATH       a request comes, on whichever connection
+ *   >? METHOD PATH      the same, if the other end doesn't give up before it has sent it: then
+ *                       what stands here before the next request is left out
  *   >h Name: value      it has that header; without a value: has it at all
  *   >!h Name            it hasn't
  *   >b TEXT             its body is TEXT, byte for byte
@@ -51,6 +53,8 @@ struct peer {
 	int links[PEER_LINKS]; /* connections, or -1 */
 	int link;	       /* of the last request */
 	bool link_is_new;
+	bool is_next;  /* the last request came in place of a >?, and is the next one's */
+	bool left_out; /* so is what follows, up to that */
 	int last_link; /* of the one before */
 	struct tp_buf head;
 	struct tp_buf body;

@@ -227,7 +227,7 @@ Test(errors, a_deadline)
 	struct peer peer;
 	struct torpor_call call = {.timeout_ns = 50 * TP_NSEC_PER_MSEC};
 	struct torpor_client *client =
-		ct_open(&peer, "> POST /v1/sessions/" K3 "/park\n"
+		ct_open(&peer, ">? POST /v1/sessions/" K3 "/park\n"
 			       ">h Torpor-Timeout: 1\n"
 			       "<mute\n"
 			       "> GET /v1/self\n>new\n< 200 application/json\n<b {}\n");
