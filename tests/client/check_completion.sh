@@ -20,6 +20,8 @@ END
 cat >"$work/complete" <<'END'
 # complete COMPLETION TORPOR WORD...: what the last word can become, sorted, on one line.
 source "$1"
+# The second after which it is given up is for people, and a busy machine is none of them.
+timeout() { "${@:2}"; }
 COMP_WORDS=("${@:2}")
 COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
 _torpor "$2" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
