@@ -49,8 +49,10 @@ left_dirs() {
   exec 9<&-
 }
 
+# Looked at once: one that has ended may be gone for good in the next moment.
 is_running() { # PID
-  [ -d "/proc/$1" ] && [ "$(awk '/^State/ {print $2}' "/proc/$1/status")" != Z ]
+  local state
+  state=$(awk '/^State/ {print $2}' "/proc/$1/status" 2>/dev/null) && [ "$state" != Z ]
 }
 
 # Whether what runs in DIR is in namespaces of its own, with the directories in them.
