@@ -29,16 +29,20 @@ host_dirs=(/etc/libvirt /run/libvirt /var/lib/libvirt /var/log/libvirt /var/cach
 mark=.torpor-bench
 
 # What the host has of libvirt itself, and what is mounted here. A marked directory isn't its own: the
-# script has made it for others, or for a run that was broken off.
+# script has made it for others, or for a run that was broken off. The lock is the script's, for as
+# long as it changes them.
 host() {
   local path
+  exec 9</var/lib
+  flock 9
   for path in "${host_dirs[@]}"; do
     [ ! -d "$path" ] || [ -e "$path/$mark" ] || echo "$path"
   done
+  exec 9<&-
   cat /proc/self/mounts
 }
 
-# Marked directories that nobody uses. The lock is the script's, for as long as it changes them.
+# Marked directories that nobody uses.
 left_dirs() {
   local path
   exec 9</var/lib
