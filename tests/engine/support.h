@@ -4,6 +4,7 @@
 #define TP_TESTS_ENGINE_SUPPORT_H
 
 #include <criterion/criterion.h>
+#include <pthread.h>
 
 #include "base/error.h"
 #include "engine/launcher.h"
@@ -30,11 +31,17 @@ size_t count_entries(const char *path);
 bool process_runs(pid_t pid);
 
 /*
- * A process that starts a guest "x" in RUN_DIR is killed while its child isn't QEMU yet: it will be
- * a moment later, with the lock of the guest's directory until then. The moment is a time, 0.2 s:
- * nothing tells that the one under test has begun to wait.
+ * A process that starts a guest "x" in RUN_DIR is killed while its child isn't QEMU yet: that has
+ * the lock of the guest's directory, and goes on once somebody has looked whose the lock is. The
+ * thread that lets it is waited for by late_start_end.
  */
-void owner_dies_at_a_start(const char *run_dir);
+struct late_start {
+	pthread_t thread;
+	int watch_fd;
+	int go_fd; /* the child waits for its end */
+};
+void owner_dies_at_a_start(const char *run_dir, struct late_start *late);
+void late_start_end(struct late_start *late);
 
 /* What another process started (a guest in RUN_DIR, a child for NULL) that was killed since. */
 struct tp_process left_by_an_owner(const char *run_dir, bool bound, const struct tp_call *call);

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -178,21 +179,29 @@ Test(owners, a_sweep_without_time_leaves_the_rest_to_the_next)
 /* Its directory is locked by a child that isn't QEMU yet, and that nobody would look for later. */
 Test(owners, a_guest_whose_owner_died_at_its_start_is_ended)
 {
+	struct late_start late;
 	unsigned int count;
 
-	owner_dies_at_a_start(run_dir);
+	owner_dies_at_a_start(run_dir, &late);
 	must(tp_launcher_end_orphans(launcher, is_keeper, (void *)"", &call, &count));
 	cr_assert_eq(count, 1);
 	cr_assert_eq(count_entries(run_dir), 0);
+	late_start_end(&late);
 }
 
 Test(owners, the_sweep_waits_for_a_guest_whose_owner_died_at_its_start)
 {
+	struct late_start late;
 	unsigned int count;
 
-	owner_dies_at_a_start(run_dir);
+	owner_dies_at_a_start(run_dir, &late);
 	must(tp_launcher_sweep(launcher, &call));
 	cr_assert_eq(count_entries(run_dir), 1, "it runs now, for whoever wants it");
+	TP_FREE char *dir = tp_asprintf("%s/x", run_dir);
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cr_assert_eq(flock(fd, LOCK_EX | LOCK_NB), 0, "the sweep didn't wait");
+	close(fd);
+	late_start_end(&late);
 	must(tp_launcher_end_orphans(launcher, is_keeper, (void *)"", &call, &count));
 	cr_assert_eq(count, 1);
 }
