@@ -48,9 +48,20 @@ static const char *header(struct peer *peer, const char *name, size_t *len)
 	return NULL;
 }
 
+/* recv(2), also where this process is stopped: a socket with a timeout has it fail then. */
+static ssize_t receive_some(int fd, void *to, size_t len)
+{
+	ssize_t n;
+
+	do {
+		n = recv(fd, to, len, 0);
+	} while (n < 0 && errno == EINTR);
+	return n;
+}
+
 static bool receive(int fd, struct tp_buf *buf, size_t len)
 {
-	ssize_t n = recv(fd, tp_buf_extend(buf, len), len, 0);
+	ssize_t n = receive_some(fd, tp_buf_extend(buf, len), len);
 
 	buf->len -= len - (size_t)(n > 0 ? n : 0);
 	return n > 0;
@@ -235,7 +246,7 @@ static void stay_mute(struct peer *peer)
 	/* Sending may have met the end before. */
 	if (peer->links[peer->link] < 0)
 		return;
-	ssize_t n = recv(peer->links[peer->link], &byte, 1, 0);
+	ssize_t n = receive_some(peer->links[peer->link], &byte, 1);
 	if (n > 0 || (n < 0 && errno != ECONNRESET))
 		fail(peer, "the other end didn't close the connection");
 	drop(peer, peer->link);
@@ -470,8 +481,8 @@ static void play(struct peer *peer)
 			(const char *)peer->head.data);
 	for (int i = 0; i < PEER_LINKS; i++)
 		drop(peer, i);
-	/* Whoever still calls is to fail, not to wait. */
-	shutdown(peer->listen_fd, SHUT_RDWR);
+	/* Whoever still calls is to fail, not to wait, in the backlog neither. */
+	peer->listen_fd = tp_close(peer->listen_fd);
 }
 
 static void *play_thread(void *data)
