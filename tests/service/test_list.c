@@ -175,13 +175,13 @@ Test(list, those_that_are_being_made_come_first_on_the_first_page)
 
 	record(1, "alice", 5);
 	record(2, "alice", 6);
-	snprintf(expected, sizeof(expected), "%s 2", draft->id + strspn(draft->id, "0"));
+	snprintf(expected, sizeof(expected), "%s 2", draft->id);
 	cr_expect_str_eq(page((struct tp_list_filter){.limit = 2}, cursor), expected);
 	cr_expect_str_eq(page((struct tp_list_filter){.limit = 2}, cursor), "1");
 	cr_expect_str_eq(
 		page((struct tp_list_filter){.limit = 2, .label_key = "k", .label_value = "v"},
 			NULL),
-		draft->id + strspn(draft->id, "0"));
+		draft->id);
 	cr_expect_str_eq(page((struct tp_list_filter){.limit = 2, .match = "s1"}, NULL), "1");
 	cr_expect_str_eq(page((struct tp_list_filter){.limit = 1}, NULL), "2");
 	drop_draft(draft);
