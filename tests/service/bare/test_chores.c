@@ -68,16 +68,33 @@ static bool is_there(const char *id)
 	return there;
 }
 
-/* Relative to now; -1: nothing will be due. */
-static int64_t look(void)
+static uint64_t changed_of(const char *id)
+{
+	struct tp_session_row row;
+
+	must(tp_records_session(service->records, NULL, id, &row));
+	uint64_t changed_ns = row.changed_ns;
+	tp_session_row_deinit(&row);
+	return changed_ns;
+}
+
+/* When to look again; UINT64_MAX: nothing will be due. */
+static uint64_t look(void)
 {
 	uint64_t next_ns;
 
 	tp_chore_parked(service, -1, &next_ns);
-	if (next_ns == UINT64_MAX)
-		return -1;
-	uint64_t now = tp_realtime_ns();
-	return next_ns > now ? (int64_t)((next_ns - now + S / 2) / S) : 0;
+	return next_ns;
+}
+
+/* One that finds that it has to look once more soon, which is a second from when it began. */
+static void look_and_again(void)
+{
+	uint64_t before_ns = tp_realtime_ns();
+	uint64_t next_ns = look();
+
+	cr_assert_geq(next_ns, before_ns + S);
+	cr_assert_leq(next_ns, tp_realtime_ns() + S);
 }
 
 static void put_tenant(const char *name, int64_t retention_s)
@@ -96,7 +113,7 @@ Test(chores, nothing_is_due_where_nothing_sleeps)
 {
 	const char *running = put("alice", "minimal", "running", 1, 100);
 
-	cr_assert_eq(look(), -1);
+	cr_assert_eq(look(), UINT64_MAX);
 	cr_assert(is_there(running));
 }
 
@@ -115,9 +132,9 @@ Test(chores, retention_is_the_sessions_the_templates_the_tenants_or_the_default)
 	const char *own_not = put("bob", "short", "parked", 300, 60);
 	const char *of_template = put("bob", "short", "parked", TP_UNSET, 51);
 	const char *of_tenant = put("bob", "minimal", "parked", TP_UNSET, 201);
-	const char *of_tenant_not = put("bob", "minimal", "parked", TP_UNSET, 199);
+	const char *of_tenant_not = put("bob", "minimal", "parked", TP_UNSET, 140);
 	const char *by_default = put("alice", "minimal", "error", TP_UNSET, 1001);
-	const char *by_default_not = put("alice", "minimal", "error", TP_UNSET, 999);
+	const char *by_default_not = put("alice", "minimal", "error", TP_UNSET, 940);
 	const char *never = put("alice", "short", "parked", 0, 1000000);
 	(void)look();
 	cr_expect_not(is_there(own));
@@ -133,13 +150,14 @@ Test(chores, retention_is_the_sessions_the_templates_the_tenants_or_the_default)
 Test(chores, the_next_look_is_when_the_next_is_due)
 {
 	put("alice", "minimal", "parked", TP_UNSET, 100);
-	put("alice", "minimal", "parked", 500, 100);
-	cr_assert_eq(look(), 400);
-	put("alice", "other", "parked", TP_UNSET, 700);
-	cr_assert_eq(look(), 300);
+	const char *own = put("alice", "minimal", "parked", 500, 100);
+	cr_assert_eq(look(), changed_of(own) + 500 * S);
+	const char *other = put("alice", "other", "parked", TP_UNSET, 700);
+	cr_assert_eq(look(), changed_of(other) + 1000 * S);
+	/* Those left in the group of one that is ended are looked at once more. */
 	put("alice", "other", "parked", TP_UNSET, 1001);
-	cr_assert_eq(look(), 1, "those left in its group are looked at once more");
-	cr_assert_eq(look(), 300);
+	look_and_again();
+	cr_assert_eq(look(), changed_of(other) + 1000 * S);
 }
 
 Test(chores, one_that_is_resumed_meanwhile_is_spared)
@@ -152,7 +170,7 @@ Test(chores, one_that_is_resumed_meanwhile_is_spared)
 
 	must(tp_live_get(service, &self, id, &live));
 	must(tp_live_begin(service, live, TP_STATE_RESUMING, 0, &call, &done));
-	cr_assert_eq(look(), 1);
+	look_and_again();
 	cr_assert(is_there(id));
 	tp_live_end(service, live, TP_STATE_PARKED);
 	tp_live_put(service, live);
