@@ -143,7 +143,7 @@ struct waking {
 	const struct tp_session_hooks *hooks;
 	uint64_t entered_ns;
 	const struct tp_call *call;
-	uint64_t patience_ns;		    /* for each answer of the process that is tried now */
+	bool waited; /* the process that is tried now: its answers have a time of their own */
 	struct torpor_resume_report report; /* of that one */
 };
 
@@ -160,8 +160,13 @@ static struct torpor_error *call_hook(
 	return hook ? hook(w->hooks->data, session) : NULL;
 }
 
-/* Passes ERR through: of a step that was bounded by W's patience, and that is over, not the call.
- */
+/* For the next answer of the process that is tried. */
+static struct tp_call patiently(const struct torpor_session *session, const struct waking *w)
+{
+	return w->waited ? tp_call_bounded(w->call, session->engine->deaf_after_ns) : *w->call;
+}
+
+/* Passes ERR through: of a step that patience bounded, and where that is over, not the call. */
 static struct torpor_error *listened(
 	struct torpor_error *err, const struct waking *w, bool *deaf_out)
 {
@@ -180,7 +185,7 @@ static struct torpor_error *run(struct torpor_session *session, struct waking *w
 
 	TP_TRY(call_hook(w->hooks->on_loaded, w, session));
 	TP_PROBE1(wake__placed, session->name);
-	struct tp_call soon = tp_call_bounded(w->call, w->patience_ns);
+	struct tp_call soon = patiently(session, w);
 	/* Written now, so that the time in it is as young as can be. */
 	TP_TRY(listened(tp_session_send_fresh(session, w->steps, &soon), w, deaf_out));
 	TP_TRY(listened(tp_guest_cont(session->guest, &soon, &resumed_ns), w, deaf_out));
@@ -189,7 +194,7 @@ static struct torpor_error *run(struct torpor_session *session, struct waking *w
 	TP_TRY(call_hook(w->hooks->on_running, w, session));
 	TP_PROBE1(wake__submitted, session->name);
 	/* An agent's steps may fail one by one, and then it goes on without. */
-	soon = session->helper ? tp_call_bounded(w->call, w->patience_ns) : *w->call;
+	soon = session->helper ? patiently(session, w) : *w->call;
 	TP_TRY(listened(tp_session_wait_fresh(
 				session, w->steps, &soon, &report->fresh, &report->clock_error_ns),
 		w, deaf_out));
@@ -236,7 +241,7 @@ static struct torpor_error *wake_from(struct torpor_session *session, struct tp_
 	w->report = (struct torpor_resume_report){.source = TORPOR_SOURCE_WARM,
 		.path = (enum torpor_path)shell->loaded_by,
 		.loaded_ns = tp_now_ns() - w->entered_ns};
-	w->patience_ns = session->engine->deaf_after_ns;
+	w->waited = true;
 	TP_PROBE3(wake__process, session->name, w->report.source, tp_guest_name(shell->guest));
 	session->source = TORPOR_SOURCE_WARM;
 	take_shell(session, shell);
@@ -279,7 +284,7 @@ static struct torpor_error *wake_cold(
 	enum failing failing;
 
 	w->report = (struct torpor_resume_report){0};
-	w->patience_ns = TP_NO_DEADLINE;
+	w->waited = false;
 	if (image) {
 		w->report.pages = tp_image_page_count(image);
 		w->report.image_bytes = tp_image_file_bytes(image);

@@ -34,7 +34,7 @@ static void ok(struct torpor_error *err)
 
 static void set_up(void)
 {
-	struct torpor_engine_options options = {.qemu = "/none/qemu", .deaf_after_ns = SHORT_NS};
+	struct torpor_engine_options options = {.qemu = "/none/qemu", .deaf_after_ns = LONG_NS};
 	struct tp_base *base = tp_base_new();
 
 	cr_assert(mkdtemp(dir));
@@ -67,14 +67,18 @@ TestSuite(deaf, .init = set_up, .fini = tear_down);
 /* One letter for each hook: loaded, running, dropped. */
 struct seen {
 	char hooks[16];
-	unsigned int dropped;
-	unsigned int deaf; /* behind so many answers are waited for longer */
+	const char *deaf; /* the hook that each deaf one is silent behind, one after the other */
 	bool fail_dropped;
 };
 
+/* Only what doesn't come is waited for shortly. */
 static void note(struct seen *seen, const char *letter)
 {
 	strncat(seen->hooks, letter, sizeof(seen->hooks) - strlen(seen->hooks) - 1);
+	if (seen->deaf && *seen->deaf == *letter) {
+		engine->deaf_after_ns = SHORT_NS;
+		seen->deaf++;
+	}
 }
 
 static struct torpor_error *on_loaded(void *data, struct torpor_session *session)
@@ -97,8 +101,7 @@ static struct torpor_error *on_dropped(void *data, struct torpor_session *sessio
 
 	note(seen, "d");
 	cr_assert_eq(kill(tp_session_pid(session), 0), 0, "its process had ended before");
-	if (++seen->dropped == seen->deaf)
-		engine->deaf_after_ns = LONG_NS;
+	engine->deaf_after_ns = LONG_NS;
 	return seen->fail_dropped ? tp_error(TORPOR_E_IO, "drop", NULL, "as wanted") : NULL;
 }
 
@@ -144,10 +147,10 @@ static void check_ended(struct scripted *guest)
 /* --- A start meets one --- */
 
 /* The newest is taken first. */
-static void go_on_behind(unsigned int answers, const char *hooks)
+static void go_on_behind(unsigned int answers, const char *silent_behind, const char *hooks)
 {
 	struct tp_call call = tp_call_within(TP_NO_DEADLINE);
-	struct seen seen = {.deaf = 1};
+	struct seen seen = {.deaf = silent_behind};
 	struct torpor_resume_report report;
 	struct torpor_session *session;
 	struct scripted well, deaf;
@@ -167,18 +170,18 @@ static void go_on_behind(unsigned int answers, const char *hooks)
 
 Test(deaf, a_start_goes_on_where_qemu_does_not_answer)
 {
-	go_on_behind(0, "ldlr");
+	go_on_behind(0, "l", "ldlr");
 }
 
 Test(deaf, a_start_goes_on_where_the_helper_does_not_answer)
 {
-	go_on_behind(SCRIPTED_QMP, "lrdlr");
+	go_on_behind(SCRIPTED_QMP, "r", "lrdlr");
 }
 
 Test(deaf, behind_two_it_takes_a_process_of_its_own)
 {
 	struct tp_call call = tp_call_within(TP_NO_DEADLINE);
-	struct seen seen = {0};
+	struct seen seen = {.deaf = "rl"};
 	struct scripted well, deaf[2];
 
 	scripted_wait_warm(&well, tmpl, SCRIPTED_WELL);
@@ -200,7 +203,6 @@ Test(deaf, the_calls_own_end_is_told_as_such)
 	struct seen seen = {0};
 	struct scripted well, deaf;
 
-	engine->deaf_after_ns = LONG_NS;
 	scripted_wait_warm(&well, tmpl, SCRIPTED_WELL);
 	scripted_wait_warm(&deaf, tmpl, 0);
 	must_fail(&seen, &call, TORPOR_E_TIMEOUT);
@@ -214,7 +216,7 @@ Test(deaf, the_calls_own_end_is_told_as_such)
 Test(deaf, a_hook_that_fails_fails_the_start)
 {
 	struct tp_call call = tp_call_within(TP_NO_DEADLINE);
-	struct seen seen = {.fail_dropped = true};
+	struct seen seen = {.deaf = "r", .fail_dropped = true};
 	struct scripted well, deaf;
 
 	scripted_wait_warm(&well, tmpl, SCRIPTED_WELL);
@@ -243,7 +245,6 @@ Test(deaf, asking_finds_those_that_wait)
 	struct torpor_session *session;
 	struct scripted well, deaf, shell, deaf_shell;
 
-	engine->deaf_after_ns = LONG_NS;
 	scripted_wait_warm(&deaf, tmpl, 0);
 	scripted_wait_warm(&well, tmpl, SCRIPTED_WELL);
 	scripted_wait_shell(&shell, tmpl, SCRIPTED_QMP);
@@ -273,7 +274,6 @@ Test(deaf, one_that_has_not_answered_is_not_asked_again)
 {
 	struct scripted deaf;
 
-	engine->deaf_after_ns = LONG_NS;
 	scripted_wait_warm(&deaf, tmpl, 0);
 	for (int i = 0; i < 3; i++)
 		tp_stock_ask(tmpl);
@@ -289,7 +289,6 @@ Test(deaf, one_without_its_socket_is)
 {
 	struct scripted guest;
 
-	engine->deaf_after_ns = LONG_NS;
 	scripted_wait_warm(&guest, tmpl, SCRIPTED_WELL);
 	scripted_close_qmp(&guest);
 	tp_stock_ask(tmpl);
