@@ -36,7 +36,7 @@ struct client_reply {
 	char *body;
 	size_t body_len;
 };
-/* One reply with Content-Length, or to the end of the connection. */
+/* One reply without a body, with Content-Length, or to the end of the connection. */
 struct client_reply client_read(int fd);
 /* The same of a reply to HEAD. */
 struct client_reply client_read_head(int fd);

@@ -12,6 +12,12 @@
 
 sem_t stub_entered, stub_producing, stub_freed;
 _Atomic unsigned int stub_events;
+int stub_gates[2] = {-1, -1};
+
+void stub_let_go(unsigned int gate)
+{
+	eventfd_write(stub_gates[gate], 1);
+}
 
 static struct torpor_error *show(struct http_request *req, struct http_reply *reply)
 {
@@ -51,19 +57,25 @@ static struct torpor_error *big(struct http_request *req, struct http_reply *rep
 	return NULL;
 }
 
-/* Waits for what never comes, on FD's word. */
-static struct torpor_error *wait_on(const struct tp_call *call)
+/* Waits until it is let go on, or its call ends. */
+static struct torpor_error *wait_at(int gate_fd, const struct tp_call *call)
 {
-	TP_FD int never = eventfd(0, EFD_CLOEXEC);
+	eventfd_t one;
 
 	sem_post(&stub_entered);
-	return tp_wait_fd(never, POLLIN, call, "wait", "for ever");
+	do
+		TP_TRY(tp_wait_fd(gate_fd, POLLIN, call, "wait", "for ever"));
+	while (eventfd_read(gate_fd, &one) < 0);
+	return NULL;
 }
 
 static struct torpor_error *slow(struct http_request *req, struct http_reply *reply)
 {
+	uint64_t gate;
+
 	(void)reply;
-	return wait_on(&req->call);
+	TP_TRY(http_query_number(req, "gate", 0, 1, 0, &gate));
+	return wait_at(stub_gates[gate], &req->call);
 }
 
 static struct torpor_error *gone(struct http_request *req, struct http_reply *reply)
@@ -72,7 +84,7 @@ static struct torpor_error *gone(struct http_request *req, struct http_reply *re
 
 	(void)reply;
 	TP_TRY(http_gone_fd(req, &call.cancel_fd));
-	struct torpor_error *err = wait_on(&call);
+	struct torpor_error *err = wait_at(-1, &call);
 	if (torpor_error_code(err) == TORPOR_E_CANCELLED)
 		sem_post(&stub_freed);
 	return err;
@@ -89,9 +101,12 @@ static struct torpor_error *fail(struct http_request *req, struct http_reply *re
 		tp_error((enum torpor_errc)code, "fail", "x", "as asked"), "Ask for less.");
 }
 
+#define NO_GATE UINT64_MAX
+
 struct plan {
 	uint64_t n, size;
-	char *tag; /* so that a leak shows */
+	uint64_t gate; /* that it waits at before; NO_GATE: none */
+	char *tag;     /* so that a leak shows */
 };
 
 static void free_plan(void *data)
@@ -106,20 +121,21 @@ static void free_plan(void *data)
 static void produce(void *data, struct http_stream *stream)
 {
 	const struct plan *plan = data;
+	struct tp_call call = {TP_NO_DEADLINE, http_stream_gone_fd(stream)};
 	TP_FREE char *text = tp_malloc(plan->size + 1);
 
 	memset(text, 'y', plan->size);
 	text[plan->size] = '\0';
+	if (plan->gate != NO_GATE)
+		torpor_error_free(wait_at(stub_gates[plan->gate], &call));
 	sem_post(&stub_producing);
 	for (uint64_t i = 1; i <= plan->n; i++) {
 		if (!http_stream_send(stream, i, "tick", json_pack("{s:s}", "data", text)))
 			return;
 		stub_events++;
 	}
-	if (plan->n == 0) {
-		struct tp_call call = {TP_NO_DEADLINE, http_stream_gone_fd(stream)};
-		torpor_error_free(wait_on(&call));
-	}
+	if (plan->n == 0)
+		torpor_error_free(wait_at(-1, &call));
 }
 
 static struct torpor_error *events(struct http_request *req, struct http_reply *reply)
@@ -128,6 +144,7 @@ static struct torpor_error *events(struct http_request *req, struct http_reply *
 
 	TP_TRY(http_query_number(req, "n", 0, 1 << 20, 0, &plan.n));
 	TP_TRY(http_query_number(req, "size", 0, 1 << 24, 10, &plan.size));
+	TP_TRY(http_query_number(req, "gate", 0, 1, NO_GATE, &plan.gate));
 	plan.tag = tp_strdup("tag");
 	reply->produce = produce;
 	reply->data = tp_memdup(&plan, sizeof(plan));

@@ -333,14 +333,14 @@ Test(http, repeated_too_early)
 {
 	TP_FD int fd = client_unix(&server);
 
-	client_send(fd, "POST /slow HTTP/1.1\r\nHost: h\r\nTorpor-Timeout: 1\r\n"
-			"Idempotency-Key: k\r\n\r\n");
+	client_send(fd, "POST /slow HTTP/1.1\r\nHost: h\r\nIdempotency-Key: k\r\n\r\n");
 	sem_wait(&stub_entered);
 	struct client_reply r = post("/slow", "Idempotency-Key: k\r\n", "");
 	cr_assert_eq(r.status, 409);
 	expect_header(&r, "Retry-After", "1");
 	client_reply_deinit(&r);
-	expect_status(client_read(fd), 504);
+	stub_let_go(0);
+	expect_status(client_read(fd), 204);
 	cr_assert_eq(stub.repeat_open, 0);
 }
 
