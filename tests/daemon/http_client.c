@@ -3,6 +3,7 @@
 #include "http_client.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -146,6 +147,17 @@ int client_tcp(const struct test_server *server)
 	return patient(fd);
 }
 
+/* With a timeout set it is interrupted also where a process was stopped and goes on (signal(7)). */
+static ssize_t receive(int fd, void *data, size_t len)
+{
+	ssize_t n;
+
+	do
+		n = recv(fd, data, len, 0);
+	while (n < 0 && errno == EINTR);
+	return n;
+}
+
 void client_send_bytes(int fd, const void *data, size_t len)
 {
 	const char *at = data;
@@ -186,7 +198,7 @@ static char *read_head(int fd)
 	TP_BUF struct tp_buf head = {0};
 	char c;
 
-	while (recv(fd, &c, 1, 0) == 1) {
+	while (receive(fd, &c, 1) == 1) {
 		tp_buf_put_u8(&head, (uint8_t)c);
 		if (head.len >= 4 && memcmp(head.data + head.len - 4, "\r\n\r\n", 4) == 0)
 			return tp_strndup((char *)head.data, head.len);
@@ -219,7 +231,7 @@ struct client_reply client_read(int fd)
 	if (reply.status == 204 || reply.status == 304)
 		left = 0;
 	while (left > 0) {
-		ssize_t n = recv(fd, block, TP_MIN(left, sizeof(block)), 0);
+		ssize_t n = receive(fd, block, TP_MIN(left, sizeof(block)));
 		if (n <= 0)
 			break;
 		tp_buf_put(&body, block, (size_t)n);
@@ -245,7 +257,7 @@ bool client_read_until(int fd, const char *needle, char **seen_out)
 	bool found = false;
 	char c;
 
-	while (!found && recv(fd, &c, 1, 0) == 1) {
+	while (!found && receive(fd, &c, 1) == 1) {
 		tp_buf_put_u8(&seen, (uint8_t)c);
 		found = seen.len >= len && memcmp(seen.data + seen.len - len, needle, len) == 0;
 	}
@@ -260,7 +272,7 @@ size_t client_read_end(int fd)
 	size_t all = 0;
 	ssize_t n;
 
-	while ((n = recv(fd, block, sizeof(block), 0)) > 0)
+	while ((n = receive(fd, block, sizeof(block))) > 0)
 		all += (size_t)n;
 	return all;
 }
