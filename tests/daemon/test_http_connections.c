@@ -355,13 +355,14 @@ Test(sockets, a_dead_one_is)
 	cr_assert(!tp_listen_unix(path, 0600, NULL, &again));
 	/* Taken away by its owner, and not by one whose place another has taken. */
 	int newer;
-	rename(path, "/tmp/torpord-moved.sock");
+	TP_FREE char *moved = tp_asprintf("%s/moved", dir);
+	cr_assert(rename(path, moved) == 0);
 	cr_assert(!tp_listen_unix(path, 0600, NULL, &newer));
 	tp_listen_remove(path, again);
 	cr_assert(access(path, F_OK) == 0);
 	tp_listen_remove(path, newer);
 	cr_assert(access(path, F_OK) != 0);
-	unlink("/tmp/torpord-moved.sock");
+	unlink(moved);
 	tp_close(again);
 	tp_close(newer);
 
