@@ -123,13 +123,22 @@ Test(lineage, whose_source_is_gone)
 
 Test(lineage, is_bounded)
 {
+	struct tp_change *change = tp_change_new();
+	struct tp_session_row row;
 	char name[16];
 
 	put("root", NULL, "{}");
-	for (int i = 0; i < 600; i++) {
+	put("f000", "root", "{}");
+	must(tp_records_session(service->records, NULL, id_of("f000"), &row));
+	/* In one change: each of its own would be synced. */
+	for (int i = 1; i < 600; i++) {
 		snprintf(name, sizeof(name), "f%03d", i);
-		put(name, "root", "{}");
+		tp_row_set(&row.id, id_of(name));
+		tp_row_set(&row.name, id_of(name));
+		tp_change_put_session(change, &row);
 	}
+	tp_session_row_deinit(&row);
+	must(tp_records_commit(service->records, change));
 	TP_JSON json_t *view = family_of("f000");
 	cr_assert_eq(json_array_size(json_object_get(view, "nodes")), 500);
 	cr_assert(json_is_true(json_object_get(view, "truncated")));
