@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
+import { useCallback, useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 
 // Asks, and asks again each time one of `deps` changes or `again` is called. {data, problem, loading, again}
 export function useAsk(ask, deps) {
@@ -32,8 +32,9 @@ export function useEvery(period, again) {
   }, [period, again]);
 }
 
+// With the page that it is of, and not a frame later: who is moved there is told its name.
 export function useTitle(title) {
-  useEffect(() => {
+  useLayoutEffect(() => {
     document.title = `${title} · Torpor`;
   }, [title]);
 }
