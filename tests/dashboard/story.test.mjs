@@ -26,6 +26,21 @@ const story = () => page.getByRole('region', { name: 'What happened' });
 const state = (word) => page.locator('.now').getByText(word, { exact: true }).waitFor();
 const button = (name) => page.getByRole('group', { name: 'Actions' }).getByRole('button', { name, exact: true });
 
+// All that `act` brings about is drawn at once, as on a host that is busy.
+async function inOneFrame(act) {
+  await page.evaluate(() => {
+    const real = globalThis.requestAnimationFrame;
+    const held = [];
+    globalThis.requestAnimationFrame = (frame) => held.push(frame);
+    globalThis.drawAgain = () => {
+      globalThis.requestAnimationFrame = real;
+      for (const frame of held) real(frame);
+    };
+  });
+  await act();
+  await page.evaluate(() => globalThis.drawAgain());
+}
+
 test('an empty page says what to do, and starts a session', async () => {
   await page.getByText('No sessions yet').waitFor();
   await page.locator('.session-list').getByRole('button', { name: 'Start a session' }).click();
@@ -109,9 +124,12 @@ test('pause and going on, checkpoint and a fork of it, rename, and what was done
   await form.getByRole('button', { name: 'Take it' }).click();
   await story().getByText(/^Checkpoint before-lunch in/).waitFor();
   await page.getByRole('button', { name: 'Fork from before-lunch …' }).click();
-  await page.getByRole('dialog').getByLabel('How many').fill('1');
-  await page.getByRole('dialog').getByLabel('Name', { exact: true }).fill('after-lunch');
-  await page.getByRole('dialog').getByRole('button', { name: 'Fork', exact: true }).click();
+  await form.getByLabel('How many').fill('1');
+  await form.getByLabel('Name', { exact: true }).fill('after-lunch');
+  await inOneFrame(async () => {
+    await form.getByRole('button', { name: 'Fork', exact: true }).click();
+    await form.waitFor({ state: 'detached' });
+  });
   await page.locator('.family').getByRole('link', { name: 'after-lunch' }).waitFor();
 
   // By the session's event, not by the look that a page that is seen takes now and then.

@@ -132,9 +132,10 @@ export function SessionPage({ id }) {
   }, [id, state, session?.state]);
 
   const turn = session && `${session.state} ${session.changed} ${session.event}`;
-  const images = useAsk(() => (session ? get(sessionPath(id, '/images')) : null), [id, turn, done?.state]);
-  const lineage = useAsk(() => (session ? get(sessionPath(id, '/lineage')) : null), [id, turn, done?.state]);
-  const audit = useAsk(() => (session ? get(`/v1/audit?session=${id}&limit=50`) : null), [id, turn, done?.state]);
+  // Of an action that was over before a frame was drawn only the end is seen: `done` is another then, its state isn't.
+  const images = useAsk(() => (session ? get(sessionPath(id, '/images')) : null), [id, turn, done]);
+  const lineage = useAsk(() => (session ? get(sessionPath(id, '/lineage')) : null), [id, turn, done]);
+  const audit = useAsk(() => (session ? get(`/v1/audit?session=${id}&limit=50`) : null), [id, turn, done]);
   useEvery(15000, lineage.again);
   useEffect(() => scrollTo(0, 0), [id]);
 
