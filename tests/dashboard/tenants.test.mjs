@@ -128,3 +128,28 @@ test('the admin makes a tenant and its token, which is shown once and signs in',
   await admin.close();
   await carol.close();
 });
+
+test('a list that comes late isn’t taken for that of the tenant who was chosen meanwhile', async () => {
+  await world.create('hers', { tenant: 'ada' });
+  const admin = await person(browser, world);
+  const page = await signIn(admin, await world.adminToken());
+  const choose = page.getByLabel('Show the sessions of tenant');
+  const isAdas = (request) => request.url().includes('/v1/sessions?') && request.headers()['torpor-tenant'] === 'ada';
+  let release;
+  const held = new Promise((resolve) => (release = resolve));
+  await page.route('**/v1/sessions?*', async (route) => {
+    if (isAdas(route.request())) await held;
+    await route.continue();
+  });
+  const late = page.waitForResponse((response) => isAdas(response.request()));
+  await choose.selectOption('ada');
+  await choose.selectOption('default');
+  await page.getByText('No sessions yet').waitFor();
+  release();
+  await (await late).finished();
+  await world.create('own');
+  await inState(page, 'own', 'running');
+  assert.equal(await page.locator('[data-id]').count(), 1);
+  wellBehaved(admin);
+  await admin.close();
+});

@@ -21,6 +21,7 @@ export const loaded = cell({ state: 'loading', more: false, problem: null }); //
 export const changes = cell(0); // of tenants: counts what made lists old
 
 let listening = false;
+let reading = 0; // which reading of the list was begun last: what an older one brings isn't wanted any more
 let early = null; // events that came while the list was on its way
 let lookedAt = null; // the tenant
 let read = false; // the list is asked for behind the stream's beginning: nothing falls between
@@ -63,15 +64,18 @@ async function readSessions() {
 }
 
 export async function reload() {
+  const mine = ++reading;
   early = [];
   if (loaded.value.state !== 'there') loaded.set({ state: 'loading', more: false, problem: null });
   try {
     const [{ all, more }, { templates: known }] = await Promise.all([readSessions(), get('/v1/templates')]);
+    if (mine !== reading) return;
     sessions.replace(all);
     templates.replace(known);
     for (const one of known) if (one.pool) pool.put(one.name, one);
     loaded.set({ state: 'there', more, problem: null });
   } catch (problem) {
+    if (mine !== reading) return;
     if (loaded.value.state !== 'there') loaded.set({ state: 'failed', more: false, problem });
   }
   const held = early;
@@ -133,6 +137,8 @@ async function enter(who) {
 }
 
 function forget() {
+  reading++;
+  early = null;
   sessions.replace([]);
   usage.replace([]);
   templates.replace([]);
