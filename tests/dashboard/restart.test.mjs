@@ -110,6 +110,33 @@ test('ten pages of one browser have one stream between them', async () => {
   await until('the browser’s connections are closed', () => connections() === 0);
 });
 
+test('a page that joins a stream that went on without a gap has one of its own', async () => {
+  const context = await person(browser, world);
+  const first = await signIn(context, token);
+  await world.create('before');
+  await inState(first, 'before', 'running');
+  await world.stop();
+  await first.getByText('Not live').waitFor();
+  await world.start();
+  await first.getByText('Live', { exact: true }).waitFor();
+  // It has read the list when it asks to join.
+  const late = await context.newPage();
+  await late.addInitScript(() => {
+    const post = MessagePort.prototype.postMessage;
+    MessagePort.prototype.postMessage = function (message) {
+      if (message.do === 'join') globalThis.join = () => post.call(this, message);
+      else post.call(this, message);
+    };
+  });
+  await late.goto(world.url);
+  await inState(late, 'before', 'running');
+  await world.create('between');
+  await late.evaluate(() => globalThis.join());
+  await inState(late, 'between', 'running');
+  wellBehaved(context);
+  await context.close();
+});
+
 test('without SharedWorker a page has a stream of its own', async () => {
   const context = await person(browser, world);
   await context.addInitScript(() => delete globalThis.SharedWorker);

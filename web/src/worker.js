@@ -20,7 +20,8 @@ function leave(port) {
 function join(port, url) {
   ports.add(port);
   if (!stream) stream = openStream(url, say);
-  port.postMessage(stream.state);
+  // Whatever the stream has missed or not, this page has heard nothing of it yet.
+  port.postMessage({ ...stream.state, whole: false });
 }
 
 self.onconnect = ({ ports: [port] }) => {
