@@ -62,10 +62,12 @@ function Frame() {
   const place = `${page}/${rest.join('/')}`;
   const before = useRef(place);
 
+  const isLoading = state.state === 'loading';
   useEffect(() => {
+    if (isLoading) return undefined;
     const timer = setTimeout(() => fetchMore().catch(() => {}), 3000);
     return () => clearTimeout(timer);
-  }, []);
+  }, [isLoading]);
 
   // Who goes to another page begins at its top, screen readers too.
   useLayoutEffect(() => {
