@@ -75,18 +75,25 @@ test('a sign-in link works once, and leaves nothing in the address', async () =>
   await other.close();
 });
 
-test('when the time of a sign-in is over, what was typed stays, and goes on behind another', async () => {
+test('when a sign-in is over, what was typed stays, and goes on behind another', async () => {
   const lasting = await world.tenant('cleo');
-  const short = await world.token('cleo', { expires_s: 4 });
+  const removed = await world.ask('POST', '/v1/tenants/cleo/tokens', { label: 'removed' });
   const context = await visitor();
-  const page = await signIn(context, short);
+  const page = await signIn(context, removed.token);
   await page.getByRole('button', { name: 'Start a session' }).first().click();
   await page.getByLabel('Name', { exact: true }).fill('typed-before');
   const again = page.getByRole('dialog', { name: 'Sign in again' });
+  const goOn = async (token) => {
+    await again.getByLabel('Token', { exact: true }).fill(token);
+    await again.getByRole('button', { name: 'Go on' }).click();
+    await again.waitFor({ state: 'detached' });
+  };
+  await world.ask('DELETE', `/v1/tenants/cleo/tokens/${removed.id}`);
   await again.waitFor();
-  await again.getByLabel('Token', { exact: true }).fill(lasting);
-  await again.getByRole('button', { name: 'Go on' }).click();
-  await again.waitFor({ state: 'detached' });
+  // This one is over by itself. What takes a page its time, loading, is behind us.
+  await goOn(await world.token('cleo', { expires_s: 4 }));
+  await again.waitFor();
+  await goOn(lasting);
   assert.equal(await page.getByLabel('Name', { exact: true }).inputValue(), 'typed-before');
   await page.getByText('Live', { exact: true }).waitFor();
   await world.create('made-elsewhere', { tenant: 'cleo' });
