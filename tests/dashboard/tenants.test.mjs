@@ -58,19 +58,16 @@ test('many at once go on by themselves when there were too many changes in a min
   const names = ['n1', 'n2', 'n3', 'n4'];
   const token = await world.tenant('dan');
   for (const name of names) await world.create(name, { tenant: 'dan' });
-  await world.ask('PATCH', '/v1/tenants/dan', { limits: { requests_per_minute: 6 } });
+  await world.ask('PATCH', '/v1/tenants/dan', { limits: { requests_per_minute: 3 } });
   const dan = await person(browser, world);
   const page = await signIn(dan, token);
   await inState(page, 'n4', 'running');
   await page.getByLabel('Select all that are shown').check();
   const bar = page.getByRole('region', { name: 'Marked sessions' });
-  // More than six are four and then four.
+  // All are asked for at once: three may be, and another in twenty seconds.
   await bar.getByRole('button', { name: 'Park 4' }).click();
-  await bar.getByText(/^Parked: 4 of 4/).waitFor();
-  await page.getByLabel('Select all that are shown').check();
-  await bar.getByRole('button', { name: 'Resume 4' }).click();
   await bar.getByText(/going on in \d+ s/).waitFor();
-  await bar.getByText(/^Resumed: 4 of 4/).waitFor({ timeout: 90000 });
+  await bar.getByText(/^Parked: 4 of 4/).waitFor();
   wellBehaved(dan);
   await dan.close();
 });
