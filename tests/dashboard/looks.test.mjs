@@ -131,7 +131,8 @@ for (const [mode, options] of Object.entries({ light: LIGHT, dark: DARK, narrow:
 // A third of what it would be as PNG.
 async function picture(page, name) {
   await page.mouse.move(0, 0);
-  await page.evaluate(() => Promise.all(document.getAnimations().map(({ finished }) => finished)));
+  // What waits for an answer moves until that is there.
+  await until('nothing moves', () => page.evaluate(() => document.getAnimations().length === 0));
   const shot = await page.screenshot();
   const blank = await browser.newPage();
   const webp = await blank.evaluate(async (data) => {
