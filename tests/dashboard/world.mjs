@@ -24,6 +24,9 @@ export function environment(name) {
 }
 
 const PATIENCE_MS = 60000; // only reached by what hangs
+// torpord ends a connection that is idle for 30 s, and what is asked meanwhile has no answer.
+const IDLE_MS = 5000;
+const newAgent = () => new http.Agent({ keepAlive: true, timeout: IDLE_MS });
 
 async function freePort() {
   const server = createServer();
@@ -61,7 +64,7 @@ export class World {
     world.dir = mkdtempSync(`${state}-`);
     world.port = await freePort();
     world.url = `http://127.0.0.1:${world.port}`;
-    world.agent = new http.Agent({ keepAlive: true });
+    world.agent = newAgent();
     mkdirSync(join(world.dir, 'state'));
     if (!empty) symlinkSync(templates, join(world.dir, 'state/templates'));
     world.options = { pool: !empty && pool, sections };
@@ -96,7 +99,7 @@ export class World {
     this.process.kill(signal);
     await this.ended;
     this.agent.destroy();
-    this.agent = new http.Agent({ keepAlive: true });
+    this.agent = newAgent();
   }
 
   // As the admin, acting for `tenant`; and as torpord's own page, which is what signing in asks for.
