@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { environment } from './world.mjs';
+import { environment, PATIENCE_MS } from './world.mjs';
 
 const require = createRequire(join(environment('DASHBOARD_WEB'), 'package.json'));
 const { chromium } = require('playwright-core');
@@ -26,7 +26,7 @@ export const NARROW = { ...LIGHT, viewport: { width: 360, height: 740 }, hasTouc
 export async function person(browser, world, options = LIGHT) {
   const context = await browser.newContext(options);
   const kept = { requests: [], complaints: [] };
-  context.setDefaultTimeout(30000);
+  context.setDefaultTimeout(PATIENCE_MS);
   context.on('request', (request) => kept.requests.push(request.url()));
   context.on('weberror', (error) => kept.complaints.push(String(error.error().stack)));
   context.on('console', (message) => {

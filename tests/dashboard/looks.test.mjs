@@ -188,10 +188,12 @@ test('nothing jumps while the page comes', async () => {
   });
   for (const path of ['/', '/#/pool', '/#/admin']) {
     await page.goto(world.url + path);
+    const more = page.waitForResponse((response) => response.url().includes('/assets/more-'));
     await page.reload();
     await page.getByRole('heading', { level: 1 }).waitFor();
-    await page.waitForResponse((response) => response.url().includes('/assets/more-')).catch(() => {});
-    await page.waitForTimeout(500);
+    await more;
+    // With what comes every five seconds.
+    await page.waitForTimeout(6000);
     const shifts = await page.evaluate(() => globalThis.shifts);
     const sum = shifts.reduce((total, [value]) => total + value, 0);
     figure(`shift.${path}`, sum.toFixed(4), 'of layout shift', 0.05);

@@ -37,7 +37,7 @@ test('without a template the page says how to get one, builds it, and starts fro
     const other = await context.newPage();
     await other.goto(`${world.url}/#/admin`);
     await other.getByRole('cell', { name: /Being built: / }).waitFor();
-    await form.waitFor({ state: 'detached', timeout: 120000 });
+    await form.waitFor({ state: 'detached' });
     for (const each of [page, other]) await each.getByRole('row', { name: /^minimal (Ready|Not in use)/ }).waitFor();
     await page.getByRole('link', { name: 'Sessions' }).click();
     await page.locator('.session-list').getByRole('button', { name: 'Start a session' }).click();

@@ -23,7 +23,7 @@ export function environment(name) {
   return value;
 }
 
-const PATIENCE_MS = 60000; // only reached by what hangs
+export const PATIENCE_MS = 120000; // only reached by what hangs
 // torpord ends a connection that is idle for 30 s, and what is asked meanwhile has no answer.
 const IDLE_MS = 5000;
 const newAgent = () => new http.Agent({ keepAlive: true, timeout: IDLE_MS });
