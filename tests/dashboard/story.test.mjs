@@ -168,6 +168,31 @@ test('timers are changed, and limits, and what the host can’t enforce is told'
   assert.equal((await world.session('way-there')).limits.nofile, 512);
 });
 
+test('what was asked for before a change doesn’t undo it', async () => {
+  const { id } = await world.session('way-there');
+  await page.getByRole('link', { name: 'Torpor' }).click();
+  let release;
+  const held = new Promise((resolve) => (release = resolve));
+  await page.route(`**/v1/sessions/${id}`, async (route) => {
+    const response = await route.fetch();
+    await held;
+    await route.fulfill({ response });
+  });
+  const late = page.waitForResponse((response) => response.url().endsWith(`/v1/sessions/${id}`));
+  const asked = page.waitForEvent('request', (request) => request.url().endsWith(`/v1/sessions/${id}`));
+  await openSession(page, 'way-there');
+  await asked;
+  await world.ask('PATCH', `/v1/sessions/${id}`, { labels: { change: 'late' } });
+  const label = page.locator('.labels').getByText('change=late');
+  await label.waitFor();
+  release();
+  await (await late).finished();
+  await page.unrouteAll({ behavior: 'wait' });
+  // What it would bring about is drawn with the next frame.
+  await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+  assert.equal(await label.count(), 1);
+});
+
 test('what goes wrong is said in plain words, with the detail', async () => {
   await page.getByRole('link', { name: 'Torpor' }).click();
   await page.getByRole('button', { name: 'Start a session' }).first().click();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the page knows: read once, then kept by the event stream.
-import { actFor, get, onSignedOut, post } from './api.js';
+import { actFor, get, onSignedOut, post, sessionPath } from './api.js';
 import { cell } from './cell.js';
 import { collection } from './collection.js';
 import { link, listen, reconnect, settled } from './live.js';
@@ -44,6 +44,18 @@ function applySession(session, event) {
 export function noteSession(session) {
   if (!session?.id) return;
   applySession(session);
+  noteUsage(session);
+}
+
+// As it is now. What came of it while it was asked for is newer than the answer.
+export async function readSession(id) {
+  const before = sessions.latest(id);
+  const session = await get(sessionPath(id));
+  if (sessions.latest(id) === before) applySession(session);
+  noteUsage(session);
+}
+
+function noteUsage(session) {
   const { private_bytes: own, resident_bytes: all } = session.guest ?? {};
   if (own === undefined) return;
   const { id } = session;

@@ -5,7 +5,7 @@ import { act, acts } from '../lib/actions.js';
 import { get, sessionPath } from '../lib/api.js';
 import { useCell } from '../lib/cell.js';
 import { useItem } from '../lib/collection.js';
-import { loaded, noteSession, sessions, usage } from '../lib/data.js';
+import { loaded, readSession, sessions, usage } from '../lib/data.js';
 import { useAsk, useEvery, useTitle } from '../lib/hooks.js';
 import { html } from '../lib/html.js';
 import { Link } from '../lib/router.js';
@@ -128,7 +128,7 @@ export function SessionPage({ id }) {
   // Its memory, which the list hasn't; or one that isn't on the list: too many there, or gone.
   const alone = useAsk(async () => {
     if (state === 'loading') return;
-    noteSession(await get(sessionPath(id)));
+    await readSession(id);
   }, [id, state, session?.state]);
 
   const turn = session && `${session.state} ${session.changed} ${session.event}`;
