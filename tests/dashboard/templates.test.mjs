@@ -75,9 +75,25 @@ test('a template whose guests don’t start is shown as degraded, with the reaso
     await page.getByRole('button', { name: 'Start a session' }).click();
     await page.getByText('Starts of this template fail at the moment:').waitFor();
     await page.keyboard.press('Escape');
+    // A page whose list is on its way meanwhile.
+    const late = await context.newPage();
+    let release;
+    const held = new Promise((resolve) => (release = resolve));
+    const asked = new Promise((resolve) => {
+      late.route('**/v1/templates', async (route) => {
+        const response = await route.fetch();
+        resolve();
+        await held;
+        await route.fulfill({ response });
+      });
+    });
+    await late.goto(`${world.url}/#/admin`);
+    await asked;
     rmSync(broken);
     await page.getByRole('link', { name: 'Pool and host' }).click();
-    await page.getByRole('row', { name: /^minimal Ready/ }).waitFor();
+    await page.getByRole('row', { name: /^minimal Ready.* 1 of 1 warm guests wait 1 of 1 shells wait/ }).waitFor();
+    release();
+    await late.getByRole('row', { name: /^minimal Ready/ }).waitFor();
     wellBehaved(context);
     await context.close();
   } finally {

@@ -22,7 +22,7 @@ export const changes = cell(0); // of tenants: counts what made lists old
 
 let listening = false;
 let reading = 0; // which reading of the list was begun last: what an older one brings isn't wanted any more
-let early = null; // events that came while the list was on its way
+let early = null; // what to do of events that came while the lists were on their way
 let lookedAt = null; // the tenant
 let read = false; // the list is asked for behind the stream's beginning: nothing falls between
 
@@ -92,7 +92,7 @@ export async function reload() {
   }
   const held = early;
   early = null;
-  for (const [session, id] of held ?? []) applySession(session, id);
+  for (const apply of held ?? []) apply();
 }
 
 // --- events ---
@@ -124,10 +124,12 @@ function applyPool(view) {
   if (known) templates.put(view.name, { ...known, ...view });
 }
 
+const afterList = (apply) => (data, id) => (early ? early.push(() => apply(data, id)) : apply(data, id));
+
 const APPLY = {
-  session: (session, id) => (early ? early.push([session, id]) : applySession(session, id)),
-  template: applyTemplate,
-  pool: applyPool,
+  session: afterList(applySession),
+  template: afterList(applyTemplate),
+  pool: afterList(applyPool),
   tenant: () => changes.set(changes.value + 1),
   usage: applyUsage,
   reset: reload,
