@@ -3,7 +3,7 @@
 // memory come back, resume, fork four ways, and be told what happened at each step.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { inState, launch, person, printed, rowOf, runCommand, signIn, wellBehaved } from './browser.mjs';
+import { inState, launch, openSession, person, printed, rowOf, runCommand, signIn, wellBehaved } from './browser.mjs';
 import { figure, World } from './world.mjs';
 
 let world;
