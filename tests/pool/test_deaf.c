@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -227,6 +228,43 @@ Test(deaf, a_hook_that_fails_fails_the_start)
 	check_stock(1, 0, 0);
 	tp_stock_shrink(tmpl, 0, 0);
 	check_ended(&well);
+}
+
+/* --- A start meets one that ends --- */
+
+/* Its process ends while its helper still answers: nobody sees that before it is watched. */
+static struct torpor_error *end_it(void *data, struct torpor_session *session)
+{
+	struct tp_call at_once = {.deadline_ns = tp_now_ns(), .cancel_fd = -1};
+	int pidfd = tp_guest_pidfd(session->guest);
+	struct pollfd end = {.fd = pidfd, .events = POLLIN};
+	TP_ERROR struct torpor_error *err = tp_session_enter(session, false, &at_once);
+
+	(void)data;
+	cr_assert_eq(torpor_error_code(err), TORPOR_E_TIMEOUT, "it isn't the start's turn");
+	cr_assert_eq(pidfd_send_signal(pidfd, SIGKILL, NULL, 0), 0);
+	cr_assert_eq(poll(&end, 1, -1), 1);
+	return NULL;
+}
+
+Test(deaf, one_that_ends_as_it_starts_is_dealt_with_behind_the_start)
+{
+	struct tp_call call = tp_call_within(LONG_NS);
+	struct torpor_session_spec spec = {.name = "s1"};
+	struct tp_session_hooks hooks = {.on_running = end_it};
+	struct torpor_session_info info;
+	struct torpor_session *session;
+	struct scripted guest;
+
+	scripted_wait_warm(&guest, tmpl, SCRIPTED_WELL);
+	ok(tp_session_start_from(tmpl, NULL, &tmpl->base->record, &spec, &hooks, tp_now_ns(), &call,
+		NULL, &session));
+	do
+		ok(torpor_session_info(session, &info));
+	while (info.state == TORPOR_SESSION_RUNNING);
+	cr_expect_eq(info.state, TORPOR_SESSION_ENDED);
+	torpor_session_close(session);
+	check_ended(&guest);
 }
 
 /* --- Asking --- */
