@@ -539,6 +539,9 @@ struct torpor_error *tp_cgroup_place(struct tp_cgroup *cgroup, const char *name,
 {
 	if (!name_ok(name))
 		return tp_error(TORPOR_E_INVALID, "limit", name, "this can't be a name");
+	/* To the kernel 0 is whoever asks: this process would get its guest's limits. */
+	if (pid <= 0)
+		return tp_error(TORPOR_E_NOT_FOUND, "limit process of", name, "it has ended");
 	json_t *unenforced = json_array();
 	struct torpor_error *err = place(cgroup, name, pid, limits, unenforced);
 	if (err) {

@@ -332,6 +332,25 @@ Test(cgroup, open_files_are_limited_by_the_process)
 		"has ended");
 }
 
+/* To the kernel 0 is the process that asks. */
+Test(cgroup, nobody_is_not_this_process)
+{
+	struct tp_limits limits = {.nofile = 64, .cpus = 1};
+	struct rlimit before;
+	struct rlimit after;
+	json_t *unenforced;
+
+	open_tree(true);
+	writes[0] = '\0';
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+	must_fail(tp_cgroup_place(cgroup, "s1", 0, &limits, &unenforced), TORPOR_E_NOT_FOUND,
+		"it has ended");
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &after), 0);
+	cr_assert_eq(after.rlim_max, before.rlim_max);
+	cr_assert_str_eq(writes, "");
+	cr_assert(!is_there("torpor-s1"));
+}
+
 Test(cgroup, groups_are_removed_and_swept)
 {
 	struct tp_limits limits = {.pids = 5};

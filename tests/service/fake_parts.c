@@ -251,7 +251,8 @@ struct torpor_error *tp_cgroup_place(struct tp_cgroup *cgroup, const char *name,
 	bool there = false;
 
 	(void)cgroup;
-	(void)pid;
+	if (pid <= 0)
+		return tp_error(TORPOR_E_NOT_FOUND, "limit process of", name, "it has ended");
 	pthread_mutex_lock(&fake.lock);
 	for (size_t i = 0; i < TP_ARRAY_LEN(groups); i++) {
 		there = there || strcmp(groups[i], name) == 0;

@@ -302,6 +302,20 @@ Test(operations, limits_hold_for_the_process_that_is_there)
 	cr_assert_eq(fake.cpus, 0.5);
 }
 
+/* The keeper hasn't seen its end yet: that the process is nobody's must not reach the kernel. */
+Test(operations, a_guest_that_just_ended_is_put_under_no_limits)
+{
+	TP_FREE char *id = fake_create(service, &alice, "s");
+	TP_JSON json_t *few = json_pack("{s:i}", "nofile", 16);
+	struct tp_change_spec spec = {.timers = {TP_UNSET, TP_UNSET, TP_UNSET}, .limits = few};
+	json_t *view = NULL;
+
+	fake_end_guest(service, id);
+	fails(tp_service_change(service, &alice, id, &spec, &forever, &view), TORPOR_E_BUSY);
+	TP_JSON json_t *limits = limits_of(id);
+	cr_expect(json_is_null(json_object_get(limits, "nofile")));
+}
+
 Test(operations, a_repeat_is_recorded_with_what_it_did_and_forgotten_when_that_is_undone)
 {
 	TP_FREE char *id = fake_create(service, &alice, "s");
