@@ -55,9 +55,11 @@ static enum tp_chore_outcome destroy(struct tp_service *service, const char *ten
 {
 	struct tp_actor actor = self(tenant, why);
 	struct tp_call call = call_within(DESTROY_WITHIN, cancel_fd);
+	bool ended;
 
 	tp_fault(TP_FAULT_KEEPER_DESTROY);
-	return outcome(service, tp_service_destroy(service, &actor, id, &call), why);
+	struct torpor_error *err = tp_destroy_due(service, &actor, id, &call, &ended);
+	return err || ended ? outcome(service, err, why) : TP_CHORE_DONE;
 }
 
 /* --- parking --- */

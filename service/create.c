@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/probe.h"
 #include "service/images.h"
+#include "service/keep.h"
 #include "service/op.h"
 #include "service/starting.h"
 
@@ -255,18 +256,53 @@ static struct torpor_error *destroy_begun(
 	return NULL;
 }
 
-static struct torpor_error *destroy(struct tp_service *service, const struct tp_op *op,
-	const char *id, const struct tp_call *call)
+/*
+ * Whether the time of LIVE is over, which depends on whether it has a process. Out of date at once
+ * but for whoever has the session.
+ */
+static bool is_due(struct tp_service *service, struct tp_live *live)
 {
-	struct tp_live *live;
+	TP_ROW struct tp_session_row row = {0};
+	uint64_t now = tp_realtime_ns();
+	uint64_t at;
+
+	tp_live_copy_row(service, live, &row);
+	pthread_mutex_lock(&service->lock);
+	bool process = live->core;
+	uint64_t started_ns = live->started_ns;
+	pthread_mutex_unlock(&service->lock);
+	struct tp_timers timers = tp_timers_of(service, &row);
+	if (!process)
+		return tp_parked_due(&row, &timers, now, &at);
+	return timers.ttl_s > 0 && now >= started_ns + (uint64_t)timers.ttl_s * TP_NSEC_PER_SEC;
+}
+
+static struct torpor_error *destroy_live(struct tp_service *service, const struct tp_op *op,
+	struct tp_live *live, bool only_due, const struct tp_call *call, bool *ended_out)
+{
 	bool done;
 
-	TP_TRY(tp_op_get(service, op->actor, TP_PERM_CREATE, id, &live));
-	struct torpor_error *err = tp_live_begin(service, live, TP_STATE_STOPPING, 0, call, &done);
-	if (!err) {
-		err = destroy_begun(service, op, live);
-		tp_live_end(service, live, err ? live->before : TP_STATE_DESTROYED);
+	if (only_due && !is_due(service, live))
+		return NULL;
+	TP_TRY(tp_live_begin(service, live, TP_STATE_STOPPING, 0, call, &done));
+	/* It may have been parked, resumed or told to be kept while it was waited for. */
+	if (only_due && !is_due(service, live)) {
+		tp_live_end(service, live, live->before);
+		return NULL;
 	}
+	struct torpor_error *err = destroy_begun(service, op, live);
+	tp_live_end(service, live, err ? live->before : TP_STATE_DESTROYED);
+	*ended_out = !err;
+	return err;
+}
+
+static struct torpor_error *destroy(struct tp_service *service, const struct tp_op *op,
+	const char *id, bool only_due, const struct tp_call *call, bool *ended_out)
+{
+	struct tp_live *live;
+
+	TP_TRY(tp_op_get(service, op->actor, TP_PERM_CREATE, id, &live));
+	struct torpor_error *err = destroy_live(service, op, live, only_due, call, ended_out);
 	tp_live_put(service, live);
 	return err;
 }
@@ -275,6 +311,16 @@ struct torpor_error *tp_service_destroy(struct tp_service *service, const struct
 	const char *id, const struct tp_call *call)
 {
 	struct tp_op op = tp_op_on(actor, "destroy", id, 204, NULL);
+	bool ended;
 
-	return tp_refuse(service, &op, destroy(service, &op, id, call));
+	return tp_refuse(service, &op, destroy(service, &op, id, false, call, &ended));
+}
+
+struct torpor_error *tp_destroy_due(struct tp_service *service, const struct tp_actor *actor,
+	const char *id, const struct tp_call *call, bool *ended_out)
+{
+	struct tp_op op = tp_op_on(actor, "destroy", id, 204, NULL);
+
+	*ended_out = false;
+	return tp_refuse(service, &op, destroy(service, &op, id, true, call, ended_out));
 }

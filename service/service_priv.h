@@ -210,6 +210,15 @@ struct tp_live_brief {
 };
 size_t tp_live_briefs(struct tp_service *service, struct tp_live_brief **briefs_out);
 
+/* --- create.c --- */
+
+/*
+ * As tp_service_destroy, if the session's time is over (ttl_s, or without a process retention_s)
+ * once no other operation is under way. *ENDED_OUT says whether it was.
+ */
+struct torpor_error *tp_destroy_due(struct tp_service *service, const struct tp_actor *actor,
+	const char *id, const struct tp_call *call, bool *ended_out) TP_MUST_USE;
+
 /* --- lost.c --- */
 
 /*

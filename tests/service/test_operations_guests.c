@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Commands in guests, and guests that end by themselves, in a world of counters. */
 #include <criterion/criterion.h>
+#include <sched.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -199,4 +200,92 @@ Test(operations, a_deaf_guest_is_ended_and_one_that_is_well_is_left_alone)
 	tp_live_guest_lost(service, id, true);
 	cr_expect_str_eq(fake_recorded_state(id), "error");
 	cr_expect_eq(fake.guests, 0);
+}
+
+/* --- Whose time is over --- */
+
+static void start_long_ago(const char *id)
+{
+	struct tp_live *live = tp_live_peek(service, id);
+
+	cr_assert_not_null(live);
+	pthread_mutex_lock(&service->lock);
+	live->started_ns -= UINT64_C(3601) * TP_NSEC_PER_SEC;
+	pthread_mutex_unlock(&service->lock);
+	tp_live_put(service, live);
+}
+
+static bool end_due(const char *id)
+{
+	struct tp_actor self = tp_actor_self("alice");
+	bool ended;
+
+	ok(tp_destroy_due(service, &self, id, &forever, &ended));
+	return ended;
+}
+
+Test(operations, who_is_not_due_any_more_is_not_ended)
+{
+	TP_FREE char *id = fake_create(service, &alice, "s");
+	struct tp_change_spec longer = {.timers = {7200, TP_UNSET, TP_UNSET}};
+	struct tp_change_spec shorter = {.timers = {3600, TP_UNSET, TP_UNSET}};
+	json_t *view;
+
+	cr_expect_not(end_due(id));
+	start_long_ago(id);
+	ok(tp_service_change(service, &alice, id, &longer, &forever, &view));
+	json_decref(view);
+	cr_expect_not(end_due(id), "it is to be kept");
+	ok(tp_service_change(service, &alice, id, &shorter, &forever, &view));
+	json_decref(view);
+	must(park, id);
+	cr_expect_not(end_due(id), "it sleeps");
+	must(resume, id);
+	cr_expect_not(end_due(id), "its time began anew");
+	start_long_ago(id);
+	cr_expect(end_due(id));
+	cr_expect_eq(fake_recorded_sessions(), 0);
+}
+
+static void *park_it(void *id)
+{
+	must(park, id);
+	return NULL;
+}
+
+static void *must_not_end(void *id)
+{
+	cr_assert_not(end_due(id));
+	return NULL;
+}
+
+static bool is_waited_for(const char *id)
+{
+	struct tp_live *live = tp_live_peek(service, id);
+
+	pthread_mutex_lock(&service->lock);
+	bool waited_for = live->waiters;
+	pthread_mutex_unlock(&service->lock);
+	tp_live_put(service, live);
+	return waited_for;
+}
+
+/* What its tenant was told is parked isn't ended because its guest's time was over before. */
+Test(operations, a_session_whose_time_ends_while_it_is_parked_is_kept)
+{
+	TP_FREE char *id = fake_create(service, &alice, "s");
+	pthread_t parker;
+	pthread_t keeper;
+
+	start_long_ago(id);
+	fake.hold_park = true;
+	cr_assert_eq(pthread_create(&parker, NULL, park_it, id), 0);
+	fake_wait_state(service, id, TP_STATE_PARKING);
+	cr_assert_eq(pthread_create(&keeper, NULL, must_not_end, id), 0);
+	while (!is_waited_for(id))
+		sched_yield();
+	fake_let_go();
+	pthread_join(parker, NULL);
+	pthread_join(keeper, NULL);
+	cr_expect_str_eq(fake_recorded_state(id), "parked");
 }
