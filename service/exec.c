@@ -83,12 +83,12 @@ static void count(struct tp_service *service, struct tp_live *live, bool begins)
 	tp_live_touch(service, live);
 }
 
-static bool is_parked(struct tp_service *service, struct tp_live *live)
+static enum tp_state state_of(struct tp_service *service, struct tp_live *live)
 {
 	pthread_mutex_lock(&service->lock);
-	bool parked = live->state == TP_STATE_PARKED;
+	enum tp_state state = live->state;
 	pthread_mutex_unlock(&service->lock);
-	return parked;
+	return state;
 }
 
 /* Resumes it, for ACTOR, whose key is the command's alone. */
@@ -112,11 +112,15 @@ static struct torpor_error *get_core(struct tp_service *service, const struct tp
 	for (unsigned int wakes = 0;; wakes++) {
 		struct torpor_error *err = tp_live_use(
 			service, live, TP_LIVE_IN(RUNNING), "run a command in", call, core_out);
+		/* Another one that wakes it may have been faster. */
+		enum tp_state state = state_of(service, live);
+		bool awake = state == TP_STATE_RESUMING || state == TP_STATE_RUNNING;
 		if (!err || torpor_error_code(err) != TORPOR_E_BUSY || !may_wake ||
-			wakes == WAKES_MAX || !is_parked(service, live))
+			wakes == WAKES_MAX || (!awake && state != TP_STATE_PARKED))
 			return tp_error_hint(err, "Resume it first.");
 		torpor_error_free(err);
-		TP_TRY(wake(service, actor, live->id, call));
+		if (!awake)
+			TP_TRY(wake(service, actor, live->id, call));
 	}
 }
 

@@ -69,6 +69,43 @@ Test(operations, a_command_wakes_a_session_only_if_asked_to_and_allowed)
 	json_decref(again);
 }
 
+struct crowd {
+	const char *id;
+	pthread_barrier_t all;
+};
+
+static void *wake_it(void *data)
+{
+	struct crowd *crowd = data;
+	const char *argv[] = {"true", NULL};
+	struct tp_exec_spec spec = {.argv = argv, .stdin_fd = -1, .wake = true};
+	struct torpor_exec_result result;
+
+	pthread_barrier_wait(&crowd->all);
+	return tp_service_exec(service, &alice, crowd->id, &spec, &forever, &result);
+}
+
+/* Whoever finds that another one has woken it goes on with that. */
+Test(operations, commands_that_wake_a_session_at_once_all_run)
+{
+	TP_FREE char *id = fake_create(service, &alice, "s");
+	struct crowd crowd = {.id = id};
+	pthread_t threads[8];
+
+	pthread_barrier_init(&crowd.all, NULL, TP_ARRAY_LEN(threads));
+	for (int round = 0; round < 200; round++) {
+		must(park, id);
+		for (size_t i = 0; i < TP_ARRAY_LEN(threads); i++)
+			cr_assert_eq(pthread_create(&threads[i], NULL, wake_it, &crowd), 0);
+		for (size_t i = 0; i < TP_ARRAY_LEN(threads); i++) {
+			void *err;
+			pthread_join(threads[i], &err);
+			ok((struct torpor_error *)err);
+		}
+	}
+	pthread_barrier_destroy(&crowd.all);
+}
+
 /* --- Beside a command --- */
 
 /* What is done while a command prints. */
