@@ -26,7 +26,7 @@ struct parking {
 	uint64_t entered_ns;
 	struct tp_session_row row; /* as it is to be committed */
 	uint64_t execs;		   /* those that went into the row */
-	bool durable;
+	bool submitted;		   /* the commit was: it may have gone through */
 };
 
 /* A descriptor that is readable once either is; the caller's to close. A_FD may be -1. */
@@ -102,30 +102,10 @@ static void describe_parked(struct parking *parking)
 	row->changed_ns = now;
 }
 
-/* The image is durable, the process still there: now it is recorded, or taken back. */
-static struct torpor_error *on_durable(void *data, struct torpor_session *core)
-{
-	struct parking *parking = data;
-	struct tp_service *service = parking->service;
-
-	(void)core;
-	parking->durable = true;
-	/* From here on nobody can cancel; whoever did before has won. */
-	set_cancel(service, parking->live, NULL);
-	TP_TRY(tp_call_check(&parking->call, "park", parking->live->id));
-	TP_TRY(tp_fault_check("park.durable"));
-	TP_TRY(describe_image(service, &parking->row));
-	describe_parked(parking);
-	struct tp_change *change = tp_change_new();
-	tp_change_put_session(change, &parking->row);
-	put_park_image(change, &parking->row);
-	TP_TRY(tp_settle(service, parking->op, change, NULL));
-	return tp_fault_check("park.committed");
-}
-
 /*
- * A park that failed with its image durable: the records are put back to a session that runs, with
- * the image that the core left (the new one where it has replaced another, else none).
+ * A park that fails with its image durable: the records are put back to a session that runs, with
+ * the image that the core leaves (the new one where it has replaced another, else none). Before the
+ * core takes that away: should this process die behind it, none is recorded as parked without one.
  */
 static void put_back(struct parking *parking)
 {
@@ -136,8 +116,8 @@ static void put_back(struct parking *parking)
 
 	tp_live_copy_row(service, live, &row);
 	int64_t before = (int64_t)row.park_bytes;
-	struct torpor_error *none = describe_image(service, &row);
-	if (none) {
+	struct torpor_error *none = row.park_uuid ? describe_image(service, &row) : NULL;
+	if (none || !row.park_uuid) {
 		torpor_error_free(none);
 		tp_row_set(&row.park_uuid, NULL);
 		row.park_bytes = 0;
@@ -150,6 +130,37 @@ static void put_back(struct parking *parking)
 	tp_settle_undo(service, parking->op, change);
 	tp_admission_images(service->admission, live->tenant, (int64_t)row.park_bytes - before);
 	tp_live_set_row(service, live, &row, true);
+}
+
+/* Unless somebody has cancelled it. */
+static struct torpor_error *record_park(struct parking *parking)
+{
+	struct tp_service *service = parking->service;
+
+	TP_TRY(tp_call_check(&parking->call, "park", parking->live->id));
+	TP_TRY(tp_fault_check("park.durable"));
+	TP_TRY(describe_image(service, &parking->row));
+	describe_parked(parking);
+	struct tp_change *change = tp_change_new();
+	tp_change_put_session(change, &parking->row);
+	put_park_image(change, &parking->row);
+	parking->submitted = true;
+	TP_TRY(tp_settle(service, parking->op, change, NULL));
+	return tp_fault_check("park.committed");
+}
+
+/* The image is durable, the process still there: now it is recorded, or taken back. */
+static struct torpor_error *on_durable(void *data, struct torpor_session *core)
+{
+	struct parking *parking = data;
+
+	(void)core;
+	/* From here on nobody can cancel; whoever did before has won. */
+	set_cancel(parking->service, parking->live, NULL);
+	struct torpor_error *err = record_park(parking);
+	if (err && (parking->submitted || parking->live->row.park_uuid))
+		put_back(parking);
+	return err;
 }
 
 static void count_parked(struct parking *parking)
@@ -197,12 +208,7 @@ static struct torpor_error *park_begun(struct parking *parking, struct torpor_pa
 	TP_TRY(tp_admit_image(service->admission, live->tenant, &limits));
 	TP_TRY(tp_fault_check("park.begin"));
 	tp_live_copy_row(service, live, &parking->row);
-	struct torpor_error *err = park_cancellable(parking, report);
-	if (err) {
-		if (parking->durable)
-			put_back(parking);
-		return err;
-	}
+	TP_TRY(park_cancellable(parking, report));
 	tp_fault("park.gone");
 	count_parked(parking);
 	tp_live_detach(service, live);

@@ -309,6 +309,8 @@ struct torpor_error *tp_session_park_hooked(struct torpor_session *core,
 	struct torpor_error *err = hooks->on_durable(hooks->data, core);
 	if (err) {
 		TP_FREE char *path = fake_file_of(core->name);
+		/* Should this process die behind that, the session would be lost. */
+		assert(strcmp(fake_recorded_state(core->name), "parked") != 0);
 		if (!had_file)
 			unlink(path);
 		return err;
