@@ -145,11 +145,12 @@ struct torpor_error *tp_session_start_from(struct torpor_template *tmpl,
 /*
  * Each is called on the thread of the call, which has the session's turn: it may ask
  * tp_session_pid, tp_session_source and tp_session_handover_locked, and nothing else of the
- * session. An error from one fails the call as any other failure there would. Where a process that
- * had waited warm turns out to be dead or deaf it is given up: on_dropped is called, then it is
- * ended, and the hooks are called again with the next one. A handover taken in on_loaded or
- * on_running of a start or fork says that the guest isn't known to have its names, and they are set
- * again when whoever adopts it stops and continues it; one taken after the call doesn't.
+ * session. An error from one fails the call as any other failure there would. Where that or
+ * anything else fails the process is given up: on_dropped is called, then it is ended. Where it had
+ * waited warm and turned out to be dead or deaf, the hooks are called again with the next one. A
+ * handover taken in on_loaded or on_running of a start or fork says that the guest isn't known to
+ * have its names, and they are set again when whoever adopts it stops and continues it; one taken
+ * after the call doesn't.
  */
 typedef struct torpor_error *tp_session_hook(void *data, struct torpor_session *session);
 
@@ -158,8 +159,7 @@ struct tp_session_hooks {
 		*on_loaded; /* start, resume, fork: it has its process, which stands still */
 	tp_session_hook
 		*on_running; /* the same: vCPUs run; that it is fresh is not yet confirmed */
-	tp_session_hook
-		*on_dropped; /* start: it goes on with another process; this one ends next */
+	tp_session_hook *on_dropped; /* the same: it failed; this process ends next */
 	tp_session_hook
 		*on_durable; /* park: image durable, process still there; an error takes it back */
 	void *data;

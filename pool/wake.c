@@ -211,10 +211,9 @@ static enum failing failing_of(const struct torpor_session *session, bool deaf)
 	return deaf ? DEAF : FAILED;
 }
 
-/* The same; a failure ends the guest. *FAILING_OUT says what that was; with NEXT another follows.
- */
+/* The same; a failure ends the guest. *FAILING_OUT says what that was. */
 static struct torpor_error *run_or_end(
-	struct torpor_session *session, struct waking *w, bool next, enum failing *failing_out)
+	struct torpor_session *session, struct waking *w, enum failing *failing_out)
 {
 	bool deaf = false;
 	struct torpor_error *err =
@@ -224,12 +223,10 @@ static struct torpor_error *run_or_end(
 		return NULL;
 	*failing_out = failing_of(session, deaf);
 	/* While it is there: what is known of it elsewhere shall not outlive it. */
-	struct torpor_error *kept =
-		next && *failing_out != FAILED ? call_hook(w->hooks->on_dropped, w, session) : NULL;
-	if (kept) {
-		*failing_out = FAILED;
-		err = tp_error_first(kept, err);
-	}
+	struct torpor_error *kept = call_hook(w->hooks->on_dropped, w, session);
+	bool over = kept || *failing_out == FAILED;
+	err = *failing_out == FAILED ? tp_error_first(err, kept) : tp_error_first(kept, err);
+	*failing_out = over ? FAILED : *failing_out;
 	struct tp_call soon = tp_call_within(CLEANUP_TIMEOUT_NS);
 	return tp_error_first(err, tp_session_end_guest(session, &soon));
 }
@@ -246,7 +243,7 @@ static struct torpor_error *wake_from(struct torpor_session *session, struct tp_
 	session->source = TORPOR_SOURCE_WARM;
 	take_shell(session, shell);
 	tp_shell_free(shell);
-	return run_or_end(session, w, true, failing_out);
+	return run_or_end(session, w, failing_out);
 }
 
 /*
@@ -292,7 +289,7 @@ static struct torpor_error *wake_cold(
 	TP_TRY(load_shell(session, image, w->call, &w->report, &shell));
 	w->report.loaded_ns = tp_now_ns() - w->entered_ns;
 	take_shell(session, shell);
-	return run_or_end(session, w, false, &failing);
+	return run_or_end(session, w, &failing);
 }
 
 struct torpor_error *tp_session_wake(struct torpor_session *session, const struct tp_image *image,

@@ -102,9 +102,9 @@ static struct torpor_error *start(struct creating *creating)
 	if (!err)
 		err = tp_starting_wait(starting);
 	if (err) {
+		tp_starting_undo(starting);
 		if (core)
 			tp_error_log(torpor_session_destroy(core, NULL));
-		tp_starting_undo(starting);
 		tp_cgroup_remove(starting->service->cgroup, starting->live->id);
 		return err;
 	}

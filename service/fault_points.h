@@ -12,7 +12,7 @@
 	X("create.loaded", "a process has the template's state, and stands still")                 \
 	X("create.running", "the guest runs; nothing is recorded")                                 \
 	X("create.submitted", "the commit is under way, freshness not confirmed")                  \
-	X("create.dropped", "a warm guest is given up: still there, not recorded any more")        \
+	X("create.dropped", "a process is given up: still there, not recorded any more")           \
 	X("create.committed", "recorded and fresh; not acknowledged")                              \
 	X("park.begin", "nothing")                                                                 \
 	X("park.durable", "the image is there, the guest stands still; recorded as running")       \

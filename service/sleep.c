@@ -344,15 +344,13 @@ static struct torpor_error *resume_opened(struct resuming *resuming, struct torp
 	struct torpor_call call = tp_call_public(resuming->call, &cancel);
 	struct torpor_error *err = tp_session_resume_hooked(core, &hooks, &call, &resuming->report);
 	tp_claim_end(&claim, err, &resuming->report);
-	if (!err) {
+	bool runs = !err;
+	if (!err)
 		err = tp_starting_wait(starting);
-		if (err) {
-			struct tp_call soon = tp_call_within(CLEANUP_TIMEOUT_NS);
-			tp_error_log(tp_session_quit(core, &soon));
-		}
-	}
 	if (err) {
 		tp_starting_undo(starting);
+		struct tp_call soon = tp_call_within(CLEANUP_TIMEOUT_NS);
+		tp_error_log(runs ? tp_session_quit(core, &soon) : NULL);
 		tp_cgroup_remove(service->cgroup, starting->live->id);
 	}
 	return err;

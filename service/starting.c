@@ -118,7 +118,8 @@ static struct tp_change *back(const struct tp_starting *starting)
 	return change;
 }
 
-/* Only a creation takes processes that had waited warm. */
+/* Before its process ends: no session is recorded, or its request's repeat answered, without one.
+ */
 static struct torpor_error *on_dropped(void *data, struct torpor_session *core)
 {
 	struct tp_starting *starting = data;
@@ -127,9 +128,12 @@ static struct torpor_error *on_dropped(void *data, struct torpor_session *core)
 	(void)core;
 	if (!starting->begun)
 		return NULL;
-	TP_TRY(tp_settle_wait(service, &starting->settling));
-	TP_TRY(tp_settle_take_back(service, starting->op, back(starting)));
-	starting->begun = false;
+	struct torpor_error *err = tp_settle_wait(service, &starting->settling);
+	struct torpor_error *kept = tp_settle_take_back(service, starting->op, back(starting));
+	starting->begun = kept;
+	err = tp_error_first(err, kept);
+	if (err)
+		return err;
 	return tp_fault_check("create.dropped");
 }
 

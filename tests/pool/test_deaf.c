@@ -207,7 +207,7 @@ Test(deaf, the_calls_own_end_is_told_as_such)
 	scripted_wait_warm(&well, tmpl, SCRIPTED_WELL);
 	scripted_wait_warm(&deaf, tmpl, 0);
 	must_fail(&seen, &call, TORPOR_E_TIMEOUT);
-	cr_expect_str_eq(seen.hooks, "l");
+	cr_expect_str_eq(seen.hooks, "ld");
 	check_ended(&deaf);
 	check_stock(1, 0, 0);
 	tp_stock_shrink(tmpl, 0, 0);

@@ -127,6 +127,19 @@ struct torpor_error *torpor_handover_end(
 	return NULL;
 }
 
+/* It has its process, and is given up. */
+static struct torpor_error *drop(struct torpor_session *core, const struct tp_session_hooks *hooks)
+{
+	struct torpor_error *err = hooks->on_dropped(hooks->data, core);
+
+	pthread_mutex_lock(&fake.lock);
+	fake.recorded_dropped = fake_find_session(core->name);
+	fake.repeat_dropped_ns = fake.repeat_created_ns;
+	pthread_mutex_unlock(&fake.lock);
+	fake_take_guest(core);
+	return err;
+}
+
 /* A guest with a process goes the way into RUNNING, with the hooks. */
 static struct torpor_error *run_once(
 	struct torpor_session *core, const struct tp_session_hooks *hooks)
@@ -137,9 +150,7 @@ static struct torpor_error *run_once(
 		err = hooks->on_running(hooks->data, core);
 	if (!err && fake.fail_fresh)
 		err = tp_error(TORPOR_E_GUEST, "make fresh", core->name, "no answer");
-	if (err)
-		fake_take_guest(core);
-	return err;
+	return err ? tp_error_first(err, drop(core, hooks)) : NULL;
 }
 
 /* It has run, and is given up for another one. */
@@ -148,13 +159,7 @@ static struct torpor_error *drop_once(
 {
 	fake.fail_commits += fake.fail_take_back;
 	fake.fail_take_back = false;
-	struct torpor_error *err = hooks->on_dropped(hooks->data, core);
-	pthread_mutex_lock(&fake.lock);
-	fake.recorded_dropped = fake_find_session(core->name);
-	fake.repeat_dropped_ns = fake.repeat_created_ns;
-	pthread_mutex_unlock(&fake.lock);
-	fake_take_guest(core);
-	return err;
+	return drop(core, hooks);
 }
 
 static struct torpor_error *run(struct torpor_session *core, const struct tp_session_hooks *hooks,

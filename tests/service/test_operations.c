@@ -113,8 +113,13 @@ Test(operations, not_fresh_leaves_nothing_although_it_was_recorded)
 	TP_FREE char *before = fake_take(service);
 	fake.fail_fresh = true;
 	unsigned int commits = fake.commits;
+	fake.recorded_dropped = true;
+	snprintf(alice.key, sizeof(alice.key), "key");
 	fails(create(NULL, &view), TORPOR_E_GUEST);
+	alice.key[0] = '\0';
 	cr_expect_eq(fake.commits, commits + 2, "there, and back");
+	cr_expect_not(fake.recorded_dropped, "recorded when its process ended");
+	cr_expect_eq(fake.repeat_dropped_ns, 0, "a repeat would be answered with it");
 	fails(resume(id, &view), TORPOR_E_GUEST);
 	fake.fail_fresh = false;
 	TP_FREE char *after = fake_take(service);
