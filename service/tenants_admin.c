@@ -267,27 +267,42 @@ static struct torpor_error *prepare(struct tp_service *service, const char *name
 	return NULL;
 }
 
+/* What puts the records back to ROW, or (NULL) to no such tenant. */
+static struct tp_change *back_to(const char *name, const struct tp_tenant_row *row)
+{
+	struct tp_change *change = tp_change_new();
+
+	if (row)
+		tp_change_put_tenant(change, row);
+	else
+		tp_change_remove_tenant(change, name);
+	return change;
+}
+
 /* By `changing`. */
 static struct torpor_error *put_tenant(struct tp_service *service, const struct tp_op *op, bool new,
 	const json_t *body, json_t **view_out)
 {
 	struct tp_tenants *tenants = service->tenants;
-	struct tp_change *change = tp_change_new();
+	struct tp_tenant_row before = {0};
 	struct tp_tenant_row row;
 
-	struct torpor_error *err = prepare(service, op->object, new, body, &row);
-	if (err) {
-		tp_change_free(change);
-		return err;
+	TP_TRY(prepare(service, op->object, new, body, &row));
+	struct torpor_error *err = new ? NULL : tp_tenant_get(service, op->object, &before);
+	if (!err) {
+		struct tp_change *change = tp_change_new();
+		tp_change_put_tenant(change, &row);
+		err = tp_settle(service, op, change, NULL);
+		if (err)
+			tp_settle_undo(service, op, back_to(op->object, new ? NULL : &before));
 	}
-	tp_change_put_tenant(change, &row);
-	err = tp_settle(service, op, change, NULL);
 	if (!err) {
 		pthread_mutex_lock(&tenants->lock);
 		tp_tenant_put(tenants, &row);
 		pthread_mutex_unlock(&tenants->lock);
 		*view_out = view(&row);
 	}
+	tp_tenant_row_deinit(&before);
 	tp_tenant_row_deinit(&row);
 	return err;
 }
@@ -315,6 +330,32 @@ struct torpor_error *tp_service_put_tenant(struct tp_service *service, const str
 	return NULL;
 }
 
+static struct torpor_error *put_token(void *change, const struct tp_token_row *row)
+{
+	tp_change_put_token(change, row);
+	return NULL;
+}
+
+/* With its tokens, which go with it. */
+static struct torpor_error *record_removal(struct tp_service *service, const struct tp_op *op)
+{
+	struct tp_tenant_row row;
+
+	TP_TRY(tp_tenant_get(service, op->object, &row));
+	struct tp_change *back = back_to(op->object, &row);
+	tp_tenant_row_deinit(&row);
+	struct torpor_error *err = tp_records_tokens(service->records, op->object, put_token, back);
+	if (!err) {
+		struct tp_change *change = tp_change_new();
+		tp_change_remove_tenant(change, op->object);
+		err = tp_settle(service, op, change, NULL);
+		if (err)
+			tp_settle_undo(service, op, TP_TAKE(back));
+	}
+	tp_change_free(back);
+	return err;
+}
+
 /* By `changing`. */
 static struct torpor_error *remove_tenant(struct tp_service *service, const struct tp_op *op)
 {
@@ -332,9 +373,7 @@ static struct torpor_error *remove_tenant(struct tp_service *service, const stru
 		return tp_error_hint(
 			tp_error(TORPOR_E_BUSY, "remove tenant", op->object, "it has sessions"),
 			"Destroy them first.");
-	struct tp_change *change = tp_change_new();
-	tp_change_remove_tenant(change, op->object);
-	TP_TRY(tp_settle(service, op, change, NULL));
+	TP_TRY(record_removal(service, op));
 	pthread_mutex_lock(&tenants->lock);
 	tp_tenant_drop(tenants, op->object);
 	pthread_mutex_unlock(&tenants->lock);

@@ -219,6 +219,11 @@ static struct torpor_error *make(struct tp_service *service, struct tp_op *op, c
 	op->detail = shown;
 	op->result = result;
 	struct torpor_error *err = tp_settle(service, op, change, NULL);
+	if (err) {
+		change = tp_change_new();
+		tp_change_remove_token(change, id);
+		tp_settle_undo(service, op, change);
+	}
 	op->object = NULL;
 	op->detail = NULL;
 	op->result = NULL;
@@ -246,6 +251,21 @@ struct torpor_error *tp_service_new_token(struct tp_service *service, const stru
 	return tp_refuse(service, &op, err);
 }
 
+static struct torpor_error *remove_token(
+	struct tp_service *service, const struct tp_op *op, const struct tp_token_row *row)
+{
+	struct tp_change *change = tp_change_new();
+
+	tp_change_remove_token(change, row->id);
+	struct torpor_error *err = tp_settle(service, op, change, NULL);
+	if (err) {
+		change = tp_change_new();
+		tp_change_put_token(change, row);
+		tp_settle_undo(service, op, change);
+	}
+	return err;
+}
+
 struct torpor_error *tp_service_remove_token(struct tp_service *service,
 	const struct tp_actor *actor, const char *tenant, const char *id)
 {
@@ -257,12 +277,9 @@ struct torpor_error *tp_service_remove_token(struct tp_service *service,
 	if (!err)
 		err = tp_records_token(service->records, id, &row);
 	bool theirs = row.tenant ? strcmp(row.tenant, tenant) == 0 : holds_admins(tenant);
-	tp_token_row_deinit(&row);
 	if (!err && !theirs)
 		err = tp_error(TORPOR_E_NOT_FOUND, "find token", NULL, "there is none of that id");
-	if (err)
-		return tp_refuse(service, &op, err);
-	struct tp_change *change = tp_change_new();
-	tp_change_remove_token(change, id);
-	return tp_settle(service, &op, change, NULL);
+	err = err ? tp_refuse(service, &op, err) : remove_token(service, &op, &row);
+	tp_token_row_deinit(&row);
+	return err;
 }

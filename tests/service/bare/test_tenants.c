@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "bare.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/mem.h"
 #include "service/tenants.h"
@@ -230,6 +231,31 @@ Test(tenants, all_is_audited)
 	json_decref(view);
 }
 
+static void fail_once_recorded(bool fail)
+{
+	setenv("TORPOR_FAULT", fail ? "settle.committed:1:fail" : "none", 1);
+	tp_fault_init();
+}
+
+/* As where the audit log can't be written: what is answered with an error hasn't happened. */
+Test(tenants, a_change_that_failed_is_undone)
+{
+	struct tp_actor admin = bare_admin();
+
+	must(put("alice", true, "{'limits': {'sessions': 3}}"));
+	fail_once_recorded(true);
+	must_fail(put("bob", true, "{}"), TORPOR_E_IO);
+	fail_once_recorded(true);
+	must_fail(put("alice", false, "{'limits': {'sessions': 4}}"), TORPOR_E_IO);
+	fail_once_recorded(true);
+	must_fail(tp_service_remove_tenant(service, &admin, "alice"), TORPOR_E_IO);
+	fail_once_recorded(false);
+	reopen();
+	must_fail(tp_service_check_tenant(service, "bob"), TORPOR_E_NOT_FOUND);
+	TP_JSON json_t *view = get(&admin, "alice");
+	cr_assert_eq(limit_of(view, "sessions"), 3);
+}
+
 /* --- tokens --- */
 
 static json_t *new_token(const char *tenant, const char *body)
@@ -342,6 +368,29 @@ Test(tokens, end_when_removed_with_their_tenant_and_in_time)
 	must(tp_service_remove_token(service, &admin, TP_DEFAULT_TENANT, text_of(of_admin, "id")));
 	must_fail(tp_service_actor_of_token(service, text_of(of_admin, "token"), &actor),
 		TORPOR_E_DENIED);
+}
+
+Test(tokens, stay_where_their_end_failed)
+{
+	struct tp_actor admin = bare_admin();
+	struct tp_actor actor;
+
+	must(put("alice", true, "{}"));
+	TP_JSON json_t *token = new_token("alice", "{}");
+	fail_once_recorded(true);
+	must_fail(tp_service_remove_token(service, &admin, "alice", text_of(token, "id")),
+		TORPOR_E_IO);
+	fail_once_recorded(true);
+	must_fail(tp_service_remove_tenant(service, &admin, "alice"), TORPOR_E_IO);
+	fail_once_recorded(true);
+	TP_JSON json_t *body = json_object();
+	json_t *view;
+	must_fail(tp_service_new_token(service, &admin, "alice", body, &view), TORPOR_E_IO);
+	fail_once_recorded(false);
+	must(tp_service_actor_of_token(service, text_of(token, "token"), &actor));
+	must(tp_service_tokens(service, &admin, "alice", &view));
+	cr_assert_eq(json_array_size(json_object_get(view, "tokens")), 1);
+	json_decref(view);
 }
 
 Test(tokens, expire)
