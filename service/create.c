@@ -136,8 +136,10 @@ static struct torpor_error *create_live(struct creating *creating)
 	describe(creating);
 	tp_session_row_copy(&starting->row, &draft);
 	tp_live_set_row(service, starting->live, &draft, false);
-	struct torpor_error *err =
-		tp_live_begin(service, starting->live, TP_STATE_STARTING, 0, creating->call, &done);
+	struct torpor_error *err = tp_tenant_check_stays(service, starting->live->tenant);
+	if (!err)
+		err = tp_live_begin(
+			service, starting->live, TP_STATE_STARTING, 0, creating->call, &done);
 	if (!err)
 		err = start(creating);
 	tp_session_row_deinit(&starting->row);

@@ -174,8 +174,10 @@ static struct torpor_error *import_live(struct importing *importing, json_t **vi
 	describe(importing);
 	tp_session_row_copy(&importing->row, &draft);
 	tp_live_set_row(service, importing->live, &draft, false);
-	struct torpor_error *err = tp_live_begin(
-		service, importing->live, TP_STATE_STARTING, 0, importing->call, &done);
+	struct torpor_error *err = tp_tenant_check_stays(service, importing->live->tenant);
+	if (!err)
+		err = tp_live_begin(
+			service, importing->live, TP_STATE_STARTING, 0, importing->call, &done);
 	if (!err)
 		err = import_begun(importing, view_out);
 	tp_session_row_deinit(&importing->row);

@@ -294,6 +294,12 @@ struct tp_timers tp_template_timers(struct tp_service *service, const char *name
 void tp_tenant_limits(
 	struct tp_service *service, const char *tenant, struct tp_tenant_limits *limits_out);
 struct tp_timers tp_tenant_timers(struct tp_service *service, const char *tenant);
+/*
+ * NOT_FOUND if the tenant is gone, or about to be. For whoever makes a session, once that is in the
+ * table of live ones: a removal looks there, after it has told that it is under way.
+ */
+struct torpor_error *tp_tenant_check_stays(
+	struct tp_service *service, const char *tenant) TP_MUST_USE;
 /* A session's timers as they hold: its own, its template's, its tenant's, the defaults. */
 struct tp_timers tp_timers_of(struct tp_service *service, const struct tp_session_row *row);
 

@@ -272,6 +272,17 @@ struct torpor_error *tp_service_check_tenant(struct tp_service *service, const c
 	return there ? NULL : tp_no_tenant(name);
 }
 
+struct torpor_error *tp_tenant_check_stays(struct tp_service *service, const char *tenant)
+{
+	struct tp_tenants *tenants = service->tenants;
+
+	pthread_mutex_lock(&tenants->lock);
+	const struct tp_tenant *found = tp_tenant_find(tenants, tenant);
+	bool stays = found && !found->leaving;
+	pthread_mutex_unlock(&tenants->lock);
+	return stays ? NULL : tp_no_tenant(tenant);
+}
+
 /* --- rate --- */
 
 /* By the lock. */

@@ -356,24 +356,53 @@ static struct torpor_error *record_removal(struct tp_service *service, const str
 	return err;
 }
 
+/* Also one that is being made, and is in no record yet. */
+static bool has_live(struct tp_service *service, const char *tenant)
+{
+	unsigned int all = ~TP_LIVE_IN(DESTROYED);
+	TP_FREE struct tp_live **lives = NULL;
+	size_t n = tp_live_list(service, tenant, all, false, &lives);
+
+	for (size_t i = 0; i < n; i++)
+		tp_live_put(service, lives[i]);
+	return n > 0;
+}
+
+/* Of one of which no session is begun any more. */
+static struct torpor_error *remove_leaving(struct tp_service *service, const struct tp_op *op)
+{
+	struct tp_usage usage;
+
+	TP_TRY(tp_records_usage(service->records, op->object, &usage));
+	if (usage.sessions > 0 || has_live(service, op->object))
+		return tp_error_hint(
+			tp_error(TORPOR_E_BUSY, "remove tenant", op->object, "it has sessions"),
+			"Destroy them first.");
+	return record_removal(service, op);
+}
+
+static void set_leaving(struct tp_tenants *tenants, const char *name, bool leaving)
+{
+	pthread_mutex_lock(&tenants->lock);
+	tp_tenant_find(tenants, name)->leaving = leaving;
+	pthread_mutex_unlock(&tenants->lock);
+}
+
 /* By `changing`. */
 static struct torpor_error *remove_tenant(struct tp_service *service, const struct tp_op *op)
 {
 	struct tp_tenants *tenants = service->tenants;
-	struct tp_usage usage;
-	struct tp_tenant_view live;
 
 	TP_TRY(tp_service_check_tenant(service, op->object));
 	if (strcmp(op->object, TP_DEFAULT_TENANT) == 0)
 		return tp_error(
 			TORPOR_E_INVALID, "remove tenant", op->object, "this one is always there");
-	TP_TRY(tp_records_usage(service->records, op->object, &usage));
-	tp_admission_tenant(service->admission, op->object, &live);
-	if (usage.sessions > 0 || live.sessions > 0)
-		return tp_error_hint(
-			tp_error(TORPOR_E_BUSY, "remove tenant", op->object, "it has sessions"),
-			"Destroy them first.");
-	TP_TRY(record_removal(service, op));
+	set_leaving(tenants, op->object, true);
+	struct torpor_error *err = remove_leaving(service, op);
+	if (err) {
+		set_leaving(tenants, op->object, false);
+		return err;
+	}
 	pthread_mutex_lock(&tenants->lock);
 	tp_tenant_drop(tenants, op->object);
 	pthread_mutex_unlock(&tenants->lock);

@@ -13,6 +13,7 @@ struct tp_tenant {
 	struct tp_tenant_row row;
 	double requests;     /* that may still be made */
 	uint64_t counted_ns; /* when that was so; 0: never */
+	bool leaving;	     /* it is being removed: no session of it is begun */
 };
 
 struct tp_tenants {

@@ -44,6 +44,7 @@ struct fake {
 
 	/* Orders. */
 	unsigned int max_places; /* 0: no bound */
+	bool tenant_leaves;	 /* all do, as soon as a session of theirs is to be made */
 	unsigned int fail_commits;
 	unsigned int fail_audit;
 	enum torpor_errc fail_resume; /* 0: no */

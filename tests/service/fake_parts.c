@@ -124,6 +124,14 @@ void tp_tenant_limits(
 	*limits_out = (struct tp_tenant_limits){.sessions = 100};
 }
 
+struct torpor_error *tp_tenant_check_stays(struct tp_service *service, const char *tenant)
+{
+	(void)service;
+	return fake.tenant_leaves
+		       ? tp_error(TORPOR_E_NOT_FOUND, "find tenant", tenant, "as ordered")
+		       : NULL;
+}
+
 struct tp_timers tp_timers_of(struct tp_service *service, const struct tp_session_row *row)
 {
 	(void)service;

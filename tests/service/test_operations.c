@@ -159,6 +159,22 @@ Test(operations, a_process_that_is_replaced_may_not_have_been_recorded)
 	}
 }
 
+Test(operations, no_session_is_made_of_a_tenant_that_leaves)
+{
+	struct tp_actor admin = alice;
+	struct tp_import_spec spec = {
+		.domain = "d", .name = "imported", .timers = {TP_UNSET, TP_UNSET, TP_UNSET}};
+	TP_FREE char *before = fake_take(service);
+	json_t *view = NULL;
+
+	admin.admin = true;
+	fake.tenant_leaves = true;
+	fails(create(NULL, &view), TORPOR_E_NOT_FOUND);
+	fails(tp_service_import(service, &admin, &spec, &forever, &view), TORPOR_E_NOT_FOUND);
+	TP_FREE char *after = fake_take(service);
+	cr_expect_str_eq(after, before);
+}
+
 /* --- A whole life --- */
 
 Test(operations, a_life)

@@ -186,6 +186,22 @@ Test(tenants, one_with_sessions_stays)
 	must_fail(tp_service_remove_tenant(service, &admin, "alice"), TORPOR_E_NOT_FOUND);
 }
 
+/* From the moment that it is in the table, which is before anything is recorded. */
+Test(tenants, one_with_a_session_that_is_being_made_stays)
+{
+	struct tp_actor admin = bare_admin();
+
+	must(put("alice", true, "{}"));
+	must(tp_tenant_check_stays(service, "alice"));
+	struct tp_live *live = tp_live_new(service, "alice");
+	must_fail(tp_service_remove_tenant(service, &admin, "alice"), TORPOR_E_BUSY);
+	must(tp_tenant_check_stays(service, "alice"));
+	live->state = TP_STATE_DESTROYED;
+	must(tp_service_remove_tenant(service, &admin, "alice"));
+	tp_live_put(service, live);
+	must_fail(tp_tenant_check_stays(service, "alice"), TORPOR_E_NOT_FOUND);
+}
+
 Test(tenants, users_of_the_system)
 {
 	struct tp_actor actor;
@@ -250,6 +266,7 @@ Test(tenants, a_change_that_failed_is_undone)
 	fail_once_recorded(true);
 	must_fail(tp_service_remove_tenant(service, &admin, "alice"), TORPOR_E_IO);
 	fail_once_recorded(false);
+	must(tp_tenant_check_stays(service, "alice"));
 	reopen();
 	must_fail(tp_service_check_tenant(service, "bob"), TORPOR_E_NOT_FOUND);
 	TP_JSON json_t *view = get(&admin, "alice");
