@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Guests that end, or boot anew, by themselves.
+ * Guests that end, or boot anew, by themselves, or are stopped and continued by others.
  *
  * One that died, or is deaf, is put back to its last park, where there is one: its tenant finds the
  * session as it was then, and `restores` says so. Not one that powered itself off: somebody in it
@@ -195,7 +195,7 @@ void tp_live_guest_lost(struct tp_service *service, const char *id, bool deaf)
 	tp_live_put(service, live);
 }
 
-/* --- One that booted anew --- */
+/* --- One that booted anew, or that others paused or continued --- */
 
 /* Its new process comes under the same limits. */
 static void place_again(struct tp_service *service, struct tp_live *live)
@@ -238,22 +238,58 @@ static struct torpor_error *record_handover(
 	return NULL;
 }
 
+/* Others, who may speak to QEMU too, have stopped it or let it go on. */
+static struct torpor_error *record_state(
+	struct tp_service *service, struct tp_live *live, enum tp_state state)
+{
+	struct tp_actor self = tp_actor_self(live->tenant);
+	TP_JSON json_t *detail = json_pack("{s:s}", "by", "others");
+	struct tp_op op = {.actor = &self,
+		.op = state == TP_STATE_PAUSED ? "pause" : "unpause",
+		.object = live->id,
+		.detail = detail};
+	struct tp_change *change = tp_change_new();
+	TP_ROW struct tp_session_row row = {0};
+
+	tp_live_copy_row(service, live, &row);
+	tp_row_set(&row.state, tp_state_name(state));
+	row.changed_ns = tp_realtime_ns();
+	tp_change_put_session(change, &row);
+	TP_TRY(tp_settle(service, &op, change, NULL));
+	tp_live_set_row(service, live, &row, true);
+	return NULL;
+}
+
+/* LIVE, which is held, becomes what its guest is; *STATE_OUT is the state that it is in then. */
+static struct torpor_error *follow_guest(
+	struct tp_service *service, struct tp_live *live, enum tp_state *state_out)
+{
+	enum torpor_session_state core = tp_session_state(live->core);
+	enum tp_state state = core == TORPOR_SESSION_PAUSED ? TP_STATE_PAUSED : TP_STATE_RUNNING;
+	TP_FREE char *handover = NULL;
+
+	if (core != TORPOR_SESSION_RUNNING && core != TORPOR_SESSION_PAUSED)
+		return NULL;
+	TP_TRY(torpor_session_handover(live->core, &handover));
+	if (strcmp(handover, live->row.handover) != 0) {
+		place_again(service, live);
+		TP_TRY(record_handover(service, live, handover));
+	}
+	if (state != live->state)
+		TP_TRY(record_state(service, live, state));
+	*state_out = state;
+	return NULL;
+}
+
 void tp_live_guest_changed(struct tp_service *service, const char *id)
 {
 	struct tp_live *live = hold_running(service, id);
-	TP_FREE char *handover = NULL;
 
 	if (!live)
 		return;
-	enum torpor_session_state state = tp_session_state(live->core);
-	struct torpor_error *err = NULL;
-	if (state == TORPOR_SESSION_RUNNING || state == TORPOR_SESSION_PAUSED)
-		err = torpor_session_handover(live->core, &handover);
-	if (!err && handover && strcmp(handover, live->row.handover) != 0) {
-		place_again(service, live);
-		err = record_handover(service, live, handover);
-	}
-	tp_error_log(tp_error_in(err, "record the reboot of", live->id));
-	tp_live_end(service, live, live->state);
+	enum tp_state state = live->state;
+	tp_error_log(tp_error_in(
+		follow_guest(service, live, &state), "record what became of", live->id));
+	tp_live_end(service, live, state);
 	tp_live_put(service, live);
 }

@@ -230,7 +230,8 @@ struct torpor_error *tp_destroy_due(struct tp_service *service, const struct tp_
 #define TP_RESTORES_MAX	     3
 #define TP_RESTORES_WINDOW_S 600
 void tp_live_guest_lost(struct tp_service *service, const char *id, bool deaf);
-/* Its guest may have booted anew: records how to take it over now. */
+/* Its guest may have booted anew, or others have stopped or continued it: records how to take it
+ * over now, and what state it is in. */
 void tp_live_guest_changed(struct tp_service *service, const char *id);
 
 /* --- settle.c --- */

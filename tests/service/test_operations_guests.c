@@ -239,6 +239,30 @@ Test(operations, a_deaf_guest_is_ended_and_one_that_is_well_is_left_alone)
 	cr_expect_eq(fake.guests, 0);
 }
 
+/* As by `virsh suspend` and `virsh resume`. */
+Test(operations, a_guest_that_others_pause_is_paused)
+{
+	TP_FREE char *id = fake_create(service, &alice, "s");
+	struct tp_live *live = tp_live_peek(service, id);
+
+	tp_session_set_state(live->core, TORPOR_SESSION_PAUSED);
+	tp_live_guest_changed(service, id);
+	cr_expect_str_eq(fake_recorded_state(id), "paused");
+	cr_expect_eq(live->state, TP_STATE_PAUSED);
+	must(unpause, id);
+	cr_expect_eq(tp_session_state(live->core), TORPOR_SESSION_RUNNING);
+	must(pause_it, id);
+	tp_session_set_state(live->core, TORPOR_SESSION_RUNNING);
+	/* What can't be recorded isn't so. */
+	fake.fail_commits = 1;
+	tp_live_guest_changed(service, id);
+	cr_expect_eq(live->state, TP_STATE_PAUSED);
+	tp_live_guest_changed(service, id);
+	cr_expect_str_eq(fake_recorded_state(id), "running");
+	cr_expect_eq(live->state, TP_STATE_RUNNING);
+	tp_live_put(service, live);
+}
+
 /* --- Whose time is over --- */
 
 static void start_long_ago(const char *id)
