@@ -315,15 +315,22 @@ static void templates(struct tp_service *service, int cancel_fd)
 	tp_templates_release(service, tp_now_ns());
 }
 
+/* What couldn't be done is tried again, after a while. */
+static enum tp_chore_outcome look_after(struct tp_service *service, const char *id)
+{
+	bool done = tp_live_guest_lost(service, id, false);
+
+	done = tp_live_guest_changed(service, id) && done;
+	return done ? TP_CHORE_DONE : TP_CHORE_FAILED;
+}
+
 enum tp_chore_outcome tp_chore_do(
 	struct tp_service *service, const struct tp_chore *chore, int cancel_fd)
 {
 	switch (chore->kind) {
 	case TP_CHORE_LOST:
 		tp_fault(TP_FAULT_KEEPER_LOST);
-		tp_live_guest_lost(service, chore->id, false);
-		tp_live_guest_changed(service, chore->id);
-		return TP_CHORE_DONE;
+		return look_after(service, chore->id);
 	case TP_CHORE_DEAF:
 		tp_count_kept(service, "deaf");
 		tp_live_guest_lost(service, chore->id, true);

@@ -127,12 +127,21 @@ static void record(struct tp_service *service, struct tp_live *live,
 	tp_fault("lost.committed");
 }
 
+/* It is to be looked after again, or not any more. */
+static void set_lost(struct tp_service *service, struct tp_live *live, bool lost)
+{
+	pthread_mutex_lock(&service->lock);
+	live->lost = lost;
+	pthread_mutex_unlock(&service->lock);
+}
+
 /* True if it is to be resumed now. */
 static bool lose_held(struct tp_service *service, struct tp_live *live, bool deaf)
 {
 	enum tp_state before = live->state;
 	TP_ROW struct tp_session_row row = {0};
 
+	set_lost(service, live, false);
 	char *cause = find_reason(service, live, deaf);
 	if (!cause) {
 		tp_live_end(service, live, before);
@@ -162,13 +171,17 @@ static void restore(struct tp_service *service, const struct tp_live *live)
 	json_decref(view);
 }
 
-/* The live session of that id, held; NULL if it has no guest. To be put. */
-static struct tp_live *hold_running(struct tp_service *service, const char *id)
+/*
+ * The live session of that id, held; NULL if it has no guest. To be put. *AGAIN_OUT: it couldn't be
+ * had, which the keeper sees by `lost`.
+ */
+static struct tp_live *hold_running(struct tp_service *service, const char *id, bool *again_out)
 {
 	struct tp_call call = tp_call_within(PATIENCE_NS);
 	struct tp_live *live = tp_live_peek(service, id);
 	bool done;
 
+	*again_out = false;
 	if (!live)
 		return NULL;
 	struct torpor_error *err = tp_live_hold(service, live,
@@ -176,23 +189,29 @@ static struct tp_live *hold_running(struct tp_service *service, const char *id)
 	if (!err)
 		return live;
 	/* Parked, destroyed meanwhile: then there is nothing to do. */
-	if (torpor_error_code(err) == TORPOR_E_BUSY || torpor_error_code(err) == TORPOR_E_NOT_FOUND)
-		torpor_error_free(err);
-	else
+	*again_out = torpor_error_code(err) != TORPOR_E_BUSY &&
+		     torpor_error_code(err) != TORPOR_E_NOT_FOUND;
+	if (*again_out) {
+		set_lost(service, live, true);
 		tp_error_log(err);
+	} else {
+		torpor_error_free(err);
+	}
 	tp_live_put(service, live);
 	return NULL;
 }
 
-void tp_live_guest_lost(struct tp_service *service, const char *id, bool deaf)
+bool tp_live_guest_lost(struct tp_service *service, const char *id, bool deaf)
 {
-	struct tp_live *live = hold_running(service, id);
+	bool again;
+	struct tp_live *live = hold_running(service, id, &again);
 
 	if (!live)
-		return;
+		return !again;
 	if (lose_held(service, live, deaf))
 		restore(service, live);
 	tp_live_put(service, live);
+	return true;
 }
 
 /* --- One that booted anew, or that others paused or continued --- */
@@ -281,15 +300,20 @@ static struct torpor_error *follow_guest(
 	return NULL;
 }
 
-void tp_live_guest_changed(struct tp_service *service, const char *id)
+bool tp_live_guest_changed(struct tp_service *service, const char *id)
 {
-	struct tp_live *live = hold_running(service, id);
+	bool again;
+	struct tp_live *live = hold_running(service, id, &again);
 
 	if (!live)
-		return;
+		return !again;
 	enum tp_state state = live->state;
-	tp_error_log(tp_error_in(
-		follow_guest(service, live, &state), "record what became of", live->id));
+	struct torpor_error *err = follow_guest(service, live, &state);
+	again = err;
+	if (again)
+		set_lost(service, live, true);
+	tp_error_log(tp_error_in(err, "record what became of", live->id));
 	tp_live_end(service, live, state);
 	tp_live_put(service, live);
+	return !again;
 }

@@ -63,7 +63,7 @@ struct tp_live {
 					 it is durable */
 	bool taken_back;	      /* that park, maybe before it had `cancel` */
 	bool no_way_back;	      /* from it */
-	bool lost;		      /* its guest has ended by itself: to be dealt with */
+	bool lost;		      /* its guest may have ended: to be dealt with */
 
 	/* Written by the operation that is under way, under the lock. */
 	struct torpor_session *core; /* NULL without process */
@@ -225,14 +225,15 @@ struct torpor_error *tp_destroy_due(struct tp_service *service, const struct tp_
  * The session of that id has, perhaps, no guest any more: it ended by itself, or (DEAF) it gave no
  * sign of life for too long and is ended now. Without need nothing happens. With an image the
  * session is PARKED, then resumed (at most TP_RESTORES_MAX times in TP_RESTORES_WINDOW_S, and not
- * if the guest powered off); else it is in ERROR, with the reason. Blocks as a resume does.
+ * if the guest powered off); else it is in ERROR, with the reason. Blocks as a resume does. False:
+ * it couldn't be looked at, and is `lost` until it could.
  */
 #define TP_RESTORES_MAX	     3
 #define TP_RESTORES_WINDOW_S 600
-void tp_live_guest_lost(struct tp_service *service, const char *id, bool deaf);
+bool tp_live_guest_lost(struct tp_service *service, const char *id, bool deaf);
 /* Its guest may have booted anew, or others have stopped or continued it: records how to take it
- * over now, and what state it is in. */
-void tp_live_guest_changed(struct tp_service *service, const char *id);
+ * over now, and what state it is in. False: as above. */
+bool tp_live_guest_changed(struct tp_service *service, const char *id);
 
 /* --- settle.c --- */
 

@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/mem.h"
 #include "expect.h"
@@ -239,6 +240,38 @@ Test(operations, a_deaf_guest_is_ended_and_one_that_is_well_is_left_alone)
 	cr_expect_eq(fake.guests, 0);
 }
 
+static bool is_lost(const struct tp_live *live)
+{
+	pthread_mutex_lock(&service->lock);
+	bool lost = live->lost;
+	pthread_mutex_unlock(&service->lock);
+	return lost;
+}
+
+/* There are no descriptors to wait with for the operation that is under way. */
+Test(operations, a_dead_guest_that_could_not_be_looked_at_is_not_forgotten)
+{
+	TP_FREE char *id = fake_create(service, &alice, "s");
+	struct tp_live *live = tp_live_peek(service, id);
+	struct rlimit before;
+	bool done;
+
+	ok(tp_live_hold(service, live, TP_LIVE_IN(RUNNING), 0, "hold", &forever, &done));
+	fake_end_guest(service, id);
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+	struct rlimit none = {.rlim_cur = 0, .rlim_max = before.rlim_max};
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+	bool looked = tp_live_guest_lost(service, id, false);
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+	cr_expect_not(looked);
+	cr_expect(is_lost(live), "the keeper won't come back");
+	tp_live_end(service, live, TP_STATE_RUNNING);
+	cr_expect(tp_live_guest_lost(service, id, false));
+	cr_expect_str_eq(fake_recorded_state(id), "error");
+	cr_expect_not(is_lost(live));
+	tp_live_put(service, live);
+}
+
 /* As by `virsh suspend` and `virsh resume`. */
 Test(operations, a_guest_that_others_pause_is_paused)
 {
@@ -246,7 +279,7 @@ Test(operations, a_guest_that_others_pause_is_paused)
 	struct tp_live *live = tp_live_peek(service, id);
 
 	tp_session_set_state(live->core, TORPOR_SESSION_PAUSED);
-	tp_live_guest_changed(service, id);
+	cr_expect(tp_live_guest_changed(service, id));
 	cr_expect_str_eq(fake_recorded_state(id), "paused");
 	cr_expect_eq(live->state, TP_STATE_PAUSED);
 	must(unpause, id);
@@ -255,9 +288,13 @@ Test(operations, a_guest_that_others_pause_is_paused)
 	tp_session_set_state(live->core, TORPOR_SESSION_RUNNING);
 	/* What can't be recorded isn't so. */
 	fake.fail_commits = 1;
-	tp_live_guest_changed(service, id);
+	cr_expect_not(tp_live_guest_changed(service, id));
 	cr_expect_eq(live->state, TP_STATE_PAUSED);
-	tp_live_guest_changed(service, id);
+	cr_expect(is_lost(live));
+	/* As the keeper does. */
+	cr_expect(tp_live_guest_lost(service, id, false));
+	cr_expect(tp_live_guest_changed(service, id));
+	cr_expect_not(is_lost(live));
 	cr_expect_str_eq(fake_recorded_state(id), "running");
 	cr_expect_eq(live->state, TP_STATE_RUNNING);
 	tp_live_put(service, live);
