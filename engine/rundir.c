@@ -82,13 +82,13 @@ static struct torpor_error *open_locked(int rundir_fd, const char *name, int *di
 
 /* ---- the owner ---- */
 
-static struct torpor_error *write_owner(int dir_fd, const char *name)
+/* Only how long others look again depends on it: a full disk keeps nobody from what he locked. */
+static void note_owner(int dir_fd, const char *name)
 {
 	TP_FD int fd = openat(dir_fd, OWNER_NAME, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
 	if (fd < 0 || dprintf(fd, "%ld\n", (long)getpid()) < 0)
-		return tp_error_errno(errno, "note the owner of", name);
-	return NULL;
+		tp_log(TP_LOG_WARNING, "note the owner of %s: %m", name);
 }
 
 /* Whether who had NAME's lock has ended. Not where that isn't known: it may be at writing it. */
@@ -137,7 +137,7 @@ struct torpor_error *tp_rundir_lock(int rundir_fd, const char *name, int *dir_fd
 	TP_FD int dir_fd = -1;
 
 	TP_TRY(lock_both(rundir_fd, name, until_ns, &lock_fd, &dir_fd));
-	TP_TRY(write_owner(dir_fd, name));
+	note_owner(dir_fd, name);
 	*dir_fd_out = TP_TAKE_FD(dir_fd);
 	return NULL;
 }
@@ -245,11 +245,7 @@ struct torpor_error *tp_rundir_create(int rundir_fd, const char *name, int *dir_
 		return tp_error(TORPOR_E_EXISTS, "make directory of", name, "such a guest runs");
 	if (there)
 		empty(dir_fd, name);
-	err = write_owner(dir_fd, name);
-	if (err) {
-		remove_locked(rundir_fd, name, dir_fd);
-		return err;
-	}
+	note_owner(dir_fd, name);
 	*dir_fd_out = TP_TAKE_FD(dir_fd);
 	return NULL;
 }

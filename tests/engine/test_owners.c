@@ -2,9 +2,11 @@
 /* Who guests belong to: names, guests that are kept and found again, owners that died. */
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -159,6 +161,26 @@ Test(owners, a_kept_guest_outlives_its_killed_owner)
 	cr_assert_eq(tp_guest_pid(guest), process.pid);
 	must(tp_guest_end(guest, &call));
 	cr_assert(tp_process_ended(&process));
+	cr_assert_eq(count_entries(run_dir), 0);
+	tp_process_deinit(&process);
+}
+
+/* Whose lock it is can't be written down then, and needn't be. */
+Test(owners, a_full_disk_keeps_nobody_from_a_guest)
+{
+	struct tp_process process = left_by_an_owner(run_dir, false, &call);
+	const struct rlimit none = {0, RLIM_INFINITY};
+	struct rlimit before;
+	struct tp_guest *guest;
+
+	signal(SIGXFSZ, SIG_IGN);
+	cr_assert_eq(getrlimit(RLIMIT_FSIZE, &before), 0);
+	cr_assert_eq(setrlimit(RLIMIT_FSIZE, &none), 0);
+	struct torpor_error *err = tp_launcher_find(launcher, "x", &call, &guest);
+	cr_assert_eq(setrlimit(RLIMIT_FSIZE, &before), 0);
+	must(err);
+	cr_assert_eq(tp_guest_pid(guest), process.pid);
+	must(tp_guest_end(guest, &call));
 	cr_assert_eq(count_entries(run_dir), 0);
 	tp_process_deinit(&process);
 }
