@@ -235,7 +235,9 @@ struct torpor_error *tp_rundir_create(int rundir_fd, const char *name, int *dir_
 	TP_FD int dir_fd = -1;
 
 	TP_TRY(lock_rundir(rundir_fd, &lock_fd));
-	bool there = mkdirat(rundir_fd, name, 0700) < 0 && errno == EEXIST;
+	bool there = mkdirat(rundir_fd, name, 0700) < 0;
+	if (there && errno != EEXIST)
+		return tp_error_errno(errno, "make directory of", name);
 	struct torpor_error *err = open_locked(rundir_fd, name, &dir_fd);
 	if (err && torpor_error_code(err) == TORPOR_E_BUSY)
 		return tp_error_recode(err, TORPOR_E_EXISTS);

@@ -12,6 +12,7 @@
 
 #include "base/mem.h"
 #include "engine/control.h"
+#include "engine/rundir.h"
 #include "real_launcher.h"
 #include "support.h"
 
@@ -255,4 +256,15 @@ Test(owners, leftovers_do_not_bar_a_name)
 	cr_assert_geq(close(open(socket_path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600)), 0);
 	must(tp_guest_end(start(launcher, "old", TP_ROLE_INCOMING, ram), &call));
 	cr_assert_eq(count_entries(run_dir), 0);
+}
+
+/* /sys, in which nobody makes directories: as where there is no room for one. */
+Test(owners, a_directory_that_cannot_be_made_is_told_as_that)
+{
+	TP_FD int sys = -1;
+	int dir;
+
+	must(tp_rundir_open("/sys", &sys));
+	must_fail(tp_rundir_create(sys, "torpor-test", &dir), TORPOR_E_DENIED,
+		"make directory of torpor-test");
 }
