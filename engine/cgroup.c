@@ -26,6 +26,8 @@
 #define FILE_MAX   (64 * 1024)
 #define NAME_LEN   64
 
+#define PLACE_ATTEMPTS 100
+
 #define CPU_PERIOD_US 100000
 #define CPU_LEAST_US  1000 /* the kernel takes no less */
 #define CPUS_MOST     10000
@@ -456,8 +458,19 @@ static char *group_name(const char *name)
 	return tp_asprintf(PREFIX "%s", name);
 }
 
-static struct torpor_error *place_in_group(
-	struct tp_cgroup *cgroup, const char *name, pid_t pid, const struct tp_limits *limits)
+/* Whether GROUP is still the one that is open as FD. */
+static bool is_still(const struct tp_cgroup *cgroup, const char *group, int fd)
+{
+	struct stat opened, named;
+
+	return fstat(fd, &opened) == 0 &&
+	       fstatat(cgroup->root_fd, group, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       opened.st_ino == named.st_ino && opened.st_dev == named.st_dev;
+}
+
+/* *SWEPT_OUT: it failed because the group was taken away meanwhile. */
+static struct torpor_error *try_place(struct tp_cgroup *cgroup, const char *name, pid_t pid,
+	const struct tp_limits *limits, bool *swept_out)
 {
 	TP_FREE char *group = group_name(name);
 	bool fresh = mkdirat(cgroup->root_fd, group, 0755) == 0;
@@ -466,12 +479,28 @@ static struct torpor_error *place_in_group(
 		return tp_error_errno(errno, "make cgroup", group);
 	TP_FD int fd =
 		openat(cgroup->root_fd, group, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	*swept_out = fd < 0 && errno == ENOENT;
 	if (fd < 0)
 		return tp_error_errno(errno, "open cgroup", group);
 	struct torpor_error *err = fill_group(cgroup, fd, fresh, pid, limits);
-	if (err && fresh)
+	*swept_out = err && !is_still(cgroup, group, fd);
+	if (err && fresh && !*swept_out)
 		tp_cgroup_remove(cgroup, name);
 	return err;
+}
+
+/* Until it has its process, a sweep of somebody else's in the same tree takes the group for left.
+ */
+static struct torpor_error *place_in_group(
+	struct tp_cgroup *cgroup, const char *name, pid_t pid, const struct tp_limits *limits)
+{
+	for (unsigned int attempt = 1;; attempt++) {
+		bool swept = false;
+		struct torpor_error *err = try_place(cgroup, name, pid, limits, &swept);
+		if (!swept || attempt == PLACE_ATTEMPTS)
+			return err;
+		torpor_error_free(err);
+	}
 }
 
 static bool has_group(const struct tp_cgroup *cgroup, const char *name)

@@ -23,6 +23,7 @@ static char writes[4096];   /* "torpor-s1/cpu.max=50000 100000\n" for each */
 static const char *failing; /* "file" that fails, or NULL */
 static int fails_with;
 static unsigned int failures_left;
+static bool sweeps; /* what fails does so because the group was swept */
 static struct tp_cgroup *cgroup;
 
 static void put_file(const char *name, const char *text)
@@ -72,6 +73,8 @@ static int note(void *data, int group_fd, const char *file, const char *text)
 	const char *group = strcmp(path, root) == 0 ? "" : strrchr(path, '/') + 1;
 	if (failing && strcmp(failing, file) == 0 && failures_left > 0) {
 		failures_left--;
+		if (sweeps)
+			tp_cgroup_sweep(cgroup);
 		return fails_with;
 	}
 	snprintf(writes + len, sizeof(writes) - len, "%s/%s=%s\n", group, file, text);
@@ -290,6 +293,23 @@ Test(cgroup, a_failure_where_it_could_is_an_error)
 	must_fail(tp_cgroup_place(cgroup, "s1", getpid(), &limits, &unenforced), TORPOR_E_NOT_FOUND,
 		"has ended");
 	cr_assert_null(unenforced);
+}
+
+/* As another torpord's does that starts meanwhile, in the same tree. */
+Test(cgroup, a_group_that_is_swept_before_it_has_its_process_is_made_anew)
+{
+	struct tp_limits limits = {.pids = 5};
+
+	open_tree(true);
+	failing = "cgroup.procs";
+	fails_with = ENODEV;
+	failures_left = 2;
+	sweeps = true;
+	assert_place(&limits, "");
+	assert_written("torpor-s1/pids.max=5\ntorpor-s1/pids.max=5\ntorpor-s1/pids.max=5\n"
+		       "torpor-s1/cgroup.procs=%d\n",
+		getpid());
+	cr_assert(is_there("torpor-s1"));
 }
 
 Test(cgroup, names_stay_below)
