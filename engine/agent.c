@@ -304,17 +304,28 @@ static struct torpor_error *pass_time(
 	return tp_call_check(call, "run a program in", agent->name);
 }
 
+/* The arguments of guest-exec; NULL if one isn't UTF-8: it can't be said, and must not be missing.
+ */
+static json_t *exec_args(const char *const *argv)
+{
+	json_t *arguments = json_array();
+
+	for (const char *const *arg = argv + 1; *arg; arg++) {
+		if (json_array_append_new(arguments, json_string(*arg)) < 0) {
+			json_decref(arguments);
+			return NULL;
+		}
+	}
+	return json_pack("{s:s, s:o, s:b}", "path", argv[0], "arg", arguments, "capture-output", 1);
+}
+
 struct torpor_error *tp_agent_run(struct tp_agent *agent, const char *const *argv,
 	const struct tp_call *call, struct tp_agent_exit *how_out)
 {
-	json_t *arguments = json_array();
+	json_t *args = exec_args(argv);
 	json_t *result;
 	bool ended = false;
 
-	for (const char *const *arg = argv + 1; *arg; arg++)
-		json_array_append_new(arguments, json_string(*arg));
-	json_t *args = json_pack(
-		"{s:s, s:o, s:b}", "path", argv[0], "arg", arguments, "capture-output", 1);
 	if (!args)
 		return tp_error(TORPOR_E_INVALID, "guest-exec", agent->name, "not UTF-8");
 	TP_TRY(tp_agent_execute(agent, "guest-exec", args, call, &result));

@@ -78,7 +78,7 @@ static inline void tp_agent_exit_deinit_cleanup_(struct tp_agent_exit *how)
  * Runs a program in the guest, argv[0] being its path, and waits until it has ended and closed
  * its output (a child in the background that keeps it open keeps it from ending). When CALL ends
  * first the program goes on. The agent tells nobody of an end, so it is asked, from every
- * millisecond to every 50.
+ * millisecond to every 50. INVALID if an argument isn't UTF-8: JSON can't say it.
  */
 struct torpor_error *tp_agent_run(struct tp_agent *agent, const char *const *argv,
 	const struct tp_call *call, struct tp_agent_exit *how_out) TP_MUST_USE;

@@ -238,6 +238,20 @@ Test(agent, malformed_statuses)
 	}
 }
 
+/* Without it the program would do something else than it was told. */
+Test(agent, an_argument_that_is_not_utf8_is_not_left_out)
+{
+	static const struct peer_step steps[] = {CLOSE};
+	static const char *const argv[] = {"/bin/rm", "-r", "/tmp/", "\xff", NULL};
+	static const char *const path[] = {"/bin/\xff", NULL};
+	TP_AGENT_EXIT struct tp_agent_exit how = {0};
+
+	open_with(steps);
+	must_fail(tp_agent_run(agent, argv, &call, &how), TORPOR_E_INVALID, "UTF-8");
+	must_fail(tp_agent_run(agent, path, &call, &how), TORPOR_E_INVALID, "UTF-8");
+	finish();
+}
+
 Test(agent, a_program_without_pid)
 {
 	static const struct peer_step steps[] = {SYNC, EXPECT("{\"execute\": \"guest-exec\"}"),
