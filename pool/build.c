@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -54,6 +55,16 @@ static void say(struct build *b, const char *stage, const char *line)
 
 /* --- What is to be built --- */
 
+/* Only then can the record have it (snapshot/record.h), which is JSON. */
+static bool is_utf8(const char *text)
+{
+	json_t *json = json_string(text);
+	bool is = json != NULL;
+
+	json_decref(json);
+	return is;
+}
+
 static struct torpor_error *check_spec(const struct torpor_template_spec *spec)
 {
 	uint64_t memory = spec->memory ? spec->memory : DEFAULT_MEMORY;
@@ -65,6 +76,9 @@ static struct torpor_error *check_spec(const struct torpor_template_spec *spec)
 	if (!spec->kernel)
 		return tp_error(
 			TORPOR_E_INVALID, "build template", spec->name, "no kernel was given");
+	if (spec->append && !is_utf8(spec->append))
+		return tp_error(TORPOR_E_INVALID, "build template", spec->name,
+			"the kernel's command line isn't UTF-8");
 	if (memory < MIN_MEMORY || memory > TP_CONFIG_MEMORY_MAX || memory % TP_MIB)
 		return tp_error(TORPOR_E_INVALID, "build template", spec->name,
 			"memory must be 16 MiB to 1 TiB, in whole MiB");

@@ -127,7 +127,7 @@ struct torpor_template_spec {
 	unsigned int vcpus; /* 0: 1; at most 255 */
 	const char *kernel; /* path; copied into the template, for guests that reboot */
 	const char *initrd; /* path or NULL; copied too */
-	const char *append; /* kernel command line, or NULL */
+	const char *append; /* kernel command line, UTF-8; or NULL */
 	const char
 		*ready_line; /* NULL: ready when helper or agent answers; else this console line */
 	bool replace;	     /* an older template of that name is replaced */

@@ -141,3 +141,21 @@ Test(engine, a_template_is_removed_behind_a_removal_that_was_broken_off)
 	torpor_error_free(err);
 	torpor_engine_close(engine);
 }
+
+/* It would be stored in JSON, once the guest has booted. */
+Test(engine, a_command_line_that_is_not_utf8_is_refused)
+{
+	struct torpor_engine_options options = {.state_dir = dir};
+	struct torpor_template_spec spec = {
+		.name = "t", .kernel = "/no/such/kernel", .append = "console=\xff"};
+	struct torpor_engine *engine;
+	struct torpor_template *tmpl;
+
+	cr_assert_null(torpor_engine_open(&options, &engine));
+	struct torpor_error *err =
+		torpor_template_build(engine, &spec, NULL, NULL, NULL, NULL, &tmpl);
+	cr_assert_not_null(err);
+	cr_assert_eq(torpor_error_code(err), TORPOR_E_INVALID, "%s", torpor_error_message(err));
+	torpor_error_free(err);
+	torpor_engine_close(engine);
+}
