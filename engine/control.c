@@ -74,10 +74,13 @@ struct torpor_error *tp_guest_cont(
 	uint64_t resumed_ns;
 
 	tp_qmp_forget_events(tp_guest_qmp(guest), resume);
+	uint64_t sent_ns = tp_now_ns();
 	TP_TRY(run(guest, "cont", NULL, call));
-	/* QEMU starts the vCPUs before it replies, and tells so before its reply. */
+	/* QEMU starts the vCPUs before it replies, and tells so before its reply. Its account is by
+	 * the clock of the day: one that was set forward since would have it before it was asked.
+	 */
 	if (tp_qmp_take_event(tp_guest_qmp(guest), resume, &event)) {
-		resumed_ns = tp_qmp_event_time(&event);
+		resumed_ns = TP_MAX(tp_qmp_event_time(&event), sent_ns);
 	} else {
 		TP_TRY(check_running(guest, call));
 		resumed_ns = tp_now_ns();

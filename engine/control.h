@@ -10,8 +10,8 @@ struct torpor_error *tp_guest_stop(struct tp_guest *guest, const struct tp_call 
 
 /*
  * Lets the vCPUs run; they do when this returns. *RESUMED_NS_OUT (may be NULL) is since when,
- * CLOCK_MONOTONIC, by QEMU's own account; now if they ran before. BUSY for a guest that still
- * waits for its state.
+ * CLOCK_MONOTONIC, by QEMU's own account, but not before the call; now if they ran before. BUSY for
+ * a guest that still waits for its state.
  */
 struct torpor_error *tp_guest_cont(
 	struct tp_guest *guest, const struct tp_call *call, uint64_t *resumed_ns_out) TP_MUST_USE;

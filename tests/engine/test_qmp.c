@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "engine/control.h"
 #include "peer.h"
 #include "support.h"
 
@@ -201,6 +202,27 @@ Test(qmp, events_wait_in_their_order)
 	tp_qmp_event_deinit(&event);
 	tp_qmp_forget_events(qmp, NULL);
 	cr_assert_not(tp_qmp_take_event(qmp, both, &event));
+	finish();
+}
+
+/* What differs is the clock of the day, by which QEMU tells when. */
+Test(qmp, a_guest_does_not_go_on_before_it_is_told_to)
+{
+	uint64_t second_ago = tp_realtime_ns() - TP_NSEC_PER_SEC;
+	TP_FREE char *resume = tp_asprintf("{\"event\": \"RESUME\", \"timestamp\": "
+					   "{\"seconds\": %ju, \"microseconds\": %ju}}",
+		(uintmax_t)(second_ago / TP_NSEC_PER_SEC),
+		(uintmax_t)(second_ago % TP_NSEC_PER_SEC / TP_NSEC_PER_USEC));
+	const struct peer_step steps[] = {
+		OPENING, EXPECT("{\"execute\": \"cont\"}"), {PEER_REPLY, resume}, OK, CLOSE};
+	uint64_t resumed_ns;
+
+	open_with(steps);
+	struct tp_guest guest = {.name = (char *)"s1", .qmp = qmp};
+	uint64_t before_ns = tp_now_ns();
+	must(tp_guest_cont(&guest, &call, &resumed_ns));
+	cr_assert_geq(resumed_ns, before_ns);
+	cr_assert_leq(resumed_ns, tp_now_ns());
 	finish();
 }
 
