@@ -250,31 +250,14 @@ static char *libvirt_output_tail(struct tp_guest *base)
 
 /* ---- sweeping ---- */
 
-/*
- * A domain whose start nobody has seen to its end: no process is recorded, and whoever had its
- * directory's lock is gone.
- */
-static bool is_abandoned(struct libvirt_launcher *launcher, const char *name)
-{
-	TP_FD int dir_fd = -1;
-	pid_t pid;
-	uint64_t start_time;
-	struct torpor_error *err = tp_rundir_lock(launcher->run_dir_fd, name, &dir_fd);
-
-	if (!err)
-		err = tp_rundir_process(dir_fd, name, &pid, &start_time);
-	enum torpor_errc code = err ? torpor_error_code(err) : 0;
-	torpor_error_free(err);
-	return code == TORPOR_E_NOT_FOUND || code == TORPOR_E_CORRUPT;
-}
-
 static void sweep_domain(struct libvirt_launcher *launcher, virDomainPtr domain)
 {
 	const char *name = tp_vir.virDomainGetName(domain);
 
 	if (!name || !tp_guest_name_ok(name) || !is_ours(launcher, domain))
 		return;
-	if (is_abandoned(launcher, name))
+	/* Nobody has seen its start to the end. */
+	if (tp_rundir_is_abandoned(launcher->run_dir_fd, name))
 		tp_error_log(destroy(domain, name));
 }
 

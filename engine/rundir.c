@@ -201,6 +201,24 @@ static bool runs(int dir_fd, const char *name)
 	return true;
 }
 
+bool tp_rundir_is_abandoned(int rundir_fd, const char *name)
+{
+	const uint64_t until_ns = tp_now_ns() + TP_LOCK_PATIENCE_NS;
+	TP_FD int lock_fd = -1;
+	TP_FD int dir_fd = -1;
+	pid_t pid;
+	uint64_t start_time;
+
+	/* The run directory's lock is kept, as who comes meanwhile shall wait and not find an
+	 * owner. */
+	struct torpor_error *err = lock_both(rundir_fd, name, until_ns, &lock_fd, &dir_fd);
+	if (!err)
+		err = tp_rundir_process(dir_fd, name, &pid, &start_time);
+	enum torpor_errc code = err ? torpor_error_code(err) : 0;
+	torpor_error_free(err);
+	return code == TORPOR_E_NOT_FOUND || code == TORPOR_E_CORRUPT;
+}
+
 struct torpor_error *tp_rundir_record(int dir_fd, const char *name, int *fd_out)
 {
 	int fd = openat(dir_fd, RECORD_NAME, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);

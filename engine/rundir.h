@@ -16,6 +16,7 @@
 #ifndef TP_ENGINE_RUNDIR_H
 #define TP_ENGINE_RUNDIR_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "base/call.h"
@@ -47,6 +48,12 @@ struct torpor_error *tp_rundir_process(
  */
 struct torpor_error *tp_rundir_open_process(int dir_fd, const char *name, pid_t pid,
 	uint64_t start_time, struct tp_process *process_out) TP_MUST_USE;
+
+/*
+ * Whether nobody has NAME, and no process is recorded that could be its guest. Who wants it at that
+ * moment isn't told that it is owned.
+ */
+bool tp_rundir_is_abandoned(int rundir_fd, const char *name);
 
 /* Opens the record for writing. */
 struct torpor_error *tp_rundir_record(int dir_fd, const char *name, int *fd_out) TP_MUST_USE;

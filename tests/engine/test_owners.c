@@ -2,7 +2,9 @@
 /* Who guests belong to: names, guests that are kept and found again, owners that died. */
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -267,4 +269,44 @@ Test(owners, a_directory_that_cannot_be_made_is_told_as_that)
 	must(tp_rundir_open("/sys", &sys));
 	must_fail(tp_rundir_create(sys, "torpor-test", &dir), TORPOR_E_DENIED,
 		"make directory of torpor-test");
+}
+
+struct looking {
+	int run_dir_fd;
+	atomic_bool over;
+};
+
+static void *look_again_and_again(void *data)
+{
+	struct looking *looking = data;
+
+	while (!atomic_load(&looking->over))
+		cr_assert_not(tp_rundir_is_abandoned(looking->run_dir_fd, "k"));
+	return NULL;
+}
+
+/* As another process's sweep looks while a torpord that was started again takes its guests over. */
+Test(owners, who_looks_for_what_is_abandoned_owns_nothing)
+{
+	struct tp_launcher *keeper = launcher_with(NULL, false);
+	TP_FD int ram = new_ram(64 * TP_MIB);
+	struct tp_guest *guest = start(keeper, "k", TP_ROLE_INCOMING, ram);
+	struct looking looking = {.run_dir_fd = -1};
+	pthread_t thread;
+
+	must(tp_guest_release(guest));
+	must(tp_rundir_open(run_dir, &looking.run_dir_fd));
+	cr_assert(tp_rundir_is_abandoned(looking.run_dir_fd, "none"));
+	cr_assert_eq(pthread_create(&thread, NULL, look_again_and_again, &looking), 0);
+	for (int i = 0; i < 2000; i++) {
+		int dir_fd;
+		must(tp_rundir_lock(looking.run_dir_fd, "k", &dir_fd));
+		close(dir_fd);
+	}
+	atomic_store(&looking.over, true);
+	pthread_join(thread, NULL);
+	close(looking.run_dir_fd);
+	must(tp_launcher_find(keeper, "k", &call, &guest));
+	must(tp_guest_end(guest, &call));
+	tp_launcher_free(keeper);
 }
