@@ -31,7 +31,8 @@ struct tp_link {
 	virConnectPtr conn;	/* NULL while there is none */
 	struct subscription subscription;
 	uint64_t generation;
-	bool lost; /* conn has closed, and is the keeper's to replace */
+	bool lost;	      /* conn has closed, and is the keeper's to replace */
+	virConnectPtr closed; /* what closed and wasn't conn: it may become it in a moment */
 	bool stopping;
 	struct tp_link_client *clients;
 	unsigned int refs; /* its opener's, and one for each callback that is registered */
@@ -143,7 +144,9 @@ static void on_close(virConnectPtr conn, int reason, void *data)
 
 	(void)reason;
 	pthread_mutex_lock(&link->lock);
-	if (conn == link->conn && !link->stopping) {
+	if (conn != link->conn) {
+		link->closed = conn;
+	} else if (!link->stopping) {
 		link->lost = true;
 		pthread_cond_broadcast(&link->changed);
 	}
@@ -205,8 +208,11 @@ static struct torpor_error *subscribe(
 static struct torpor_error *connect_once(
 	struct tp_link *link, virConnectPtr *conn_out, struct subscription *subscription_out)
 {
+	/* Its address may be that of one that has closed. */
+	pthread_mutex_lock(&link->lock);
+	link->closed = NULL;
+	pthread_mutex_unlock(&link->lock);
 	virConnectPtr conn = tp_vir.virConnectOpen(link->uri);
-
 	if (!conn)
 		return tp_error_hint(tp_vir_error("connect to", link->uri),
 			"Is libvirtd running, and may this user talk to it? `virsh -c %s list` "
@@ -224,11 +230,12 @@ static struct torpor_error *connect_once(
 	return NULL;
 }
 
-/* Under the lock. */
+/* Under the lock. That it has closed since it was made was told, and isn't told again. */
 static void take_connection(
 	struct tp_link *link, virConnectPtr conn, const struct subscription *subscription)
 {
 	link->conn = conn;
+	link->lost = link->closed == conn;
 	link->subscription = *subscription;
 	link->generation++;
 	for (struct tp_link_client *client = link->clients; client; client = client->next)
@@ -322,12 +329,16 @@ struct torpor_error *tp_link_open(const char *uri, struct tp_link **link_out)
 {
 	TP_TRY(tp_vir_load_with_events());
 	struct tp_link *link = link_new(uri);
-	struct torpor_error *err = connect_once(link, &link->conn, &link->subscription);
+	virConnectPtr conn = NULL;
+	struct subscription subscription;
+	struct torpor_error *err = connect_once(link, &conn, &subscription);
 	if (err) {
 		link_unref(link);
 		return err;
 	}
-	link->generation = 1;
+	pthread_mutex_lock(&link->lock);
+	take_connection(link, conn, &subscription);
+	pthread_mutex_unlock(&link->lock);
 	int errnum = pthread_create(&link->keeper, NULL, keep_connected, link);
 	if (errnum) {
 		unsubscribe(link->conn, &link->subscription);
