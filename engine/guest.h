@@ -58,6 +58,7 @@ struct tp_limits;
 
 /*
  * Puts the guest under LIMITS, for launchers with limits of their own (tp_launcher_has_limits).
+ * Those that aren't among LIMITS end (but nofile, which can only be lowered).
  * *UNENFORCED_OUT is a new array of texts, as tp_cgroup_place gives it.
  */
 struct torpor_error *tp_guest_limit(struct tp_guest *guest, const struct tp_limits *limits,

@@ -174,6 +174,7 @@ static struct torpor_error *libvirt_find(struct tp_launcher *base, const char *n
 
 	/* Found guests were started by others, and outlive us if they are released. */
 	guest->base.bound = false;
+	guest->limited = TP_LIBVIRT_ALL;
 	struct torpor_error *err = find_in(launcher, guest, call);
 	if (err) {
 		undo_find(guest);

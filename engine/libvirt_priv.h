@@ -32,6 +32,15 @@ struct libvirt_guest {
 	int dir_fd; /* holds the lock */
 	char uuid[VIR_UUID_STRING_BUFLEN];
 	struct tp_relay *relay;
+	unsigned int limited; /* by libvirt, or may be: enum tp_libvirt_limits */
+};
+
+/* Limits that are libvirt's to set, and to end. */
+enum tp_libvirt_limits {
+	TP_LIBVIRT_CPUS = 1 << 0,
+	TP_LIBVIRT_MEMORY = 1 << 1,
+	TP_LIBVIRT_IO = 1 << 2,
+	TP_LIBVIRT_ALL = (1 << 3) - 1,
 };
 
 /* ---- libvirt.c ---- */
