@@ -117,10 +117,10 @@ static struct torpor_error *synchronise(struct tp_agent *agent, const struct tp_
 		char *line;
 		size_t len;
 		TP_TRY(read_line(agent, step, call, &line, &len));
-		if (answers_sync(line, len, agent->last_id)) {
-			agent->in_step = true;
+		agent->in_step = answers_sync(line, len, agent->last_id);
+		tp_lines_give_back(&agent->in);
+		if (agent->in_step)
 			return NULL;
-		}
 		dropped += len + 1;
 	}
 	return nonsense(agent, step, "only garbage");
@@ -161,6 +161,7 @@ static struct torpor_error *read_answer(struct tp_agent *agent, const char *comm
 
 	TP_TRY(read_line(agent, command, call, &line, &len));
 	json_t *answer = json_loadb(line, len, 0, NULL);
+	tp_lines_give_back(&agent->in);
 	json_t *error = json_object_get(answer, "error");
 	json_t *result = json_object_get(answer, "return");
 	agent->in_step = error || result;

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #define READ_SIZE 65536
+#define ROOM_KEPT (4 * READ_SIZE)
 
 struct tp_lines tp_lines_over(int fd, size_t max)
 {
@@ -27,6 +28,18 @@ static void drop_consumed(struct tp_lines *l)
 	l->scanned -= l->start;
 	memmove(l->buf.data, l->buf.data + l->start, l->buf.len);
 	l->start = 0;
+}
+
+void tp_lines_give_back(struct tp_lines *l)
+{
+	struct tp_buf rest = {0};
+
+	if (l->buf.room <= ROOM_KEPT || l->buf.len - l->start > READ_SIZE)
+		return;
+	drop_consumed(l);
+	tp_buf_put(&rest, l->buf.data, l->buf.len);
+	tp_buf_deinit(&l->buf);
+	l->buf = rest;
 }
 
 enum got {

@@ -29,6 +29,12 @@ void tp_lines_deinit(struct tp_lines *lines);
 struct torpor_error *tp_lines_next(struct tp_lines *lines, const struct tp_call *call,
 	const char *step, const char *object, char **line_out, size_t *len_out) TP_MUST_USE;
 
+/*
+ * The line that was handed out isn't needed any more: room that only a long one took is given back.
+ * Whoever has many of these, each for as long as a guest lives, calls it behind each line.
+ */
+void tp_lines_give_back(struct tp_lines *lines);
+
 /* Reads what has come, without waiting. True if tp_lines_next would now return at once. */
 bool tp_lines_ready(struct tp_lines *lines);
 

@@ -162,6 +162,7 @@ static struct torpor_error *read_any(
 	if (!line)
 		return socket_closed(qmp, step);
 	json_t *message = json_loadb(line, len, 0, &why);
+	tp_lines_give_back(&qmp->in);
 	if (!message)
 		return out_of_step(qmp, step, why.text);
 	if (!json_is_object(message)) {

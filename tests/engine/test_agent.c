@@ -2,6 +2,7 @@
 /* The guest agent's client against scripted guests, most of them hostile. */
 #include "engine/agent.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <string.h>
 
@@ -211,6 +212,40 @@ Test(agent, programs)
 	cr_assert_eq(how.signal, 9);
 	cr_assert_eq(how.out_len, 0);
 	cr_assert_not(how.truncated);
+	finish();
+}
+
+static size_t allocated(void)
+{
+	struct mallinfo2 info = mallinfo2();
+
+	return info.uordblks + info.hblkhd;
+}
+
+/* An agent is there as long as its guest, and what it said long ago is nobody's. */
+Test(agent, room_for_a_long_answer_is_given_back)
+{
+	const size_t len = 3 * TP_MIB;
+	TP_FREE char *output = tp_malloc(len + 1);
+	static const char *const argv[] = {"/bin/x", NULL};
+
+	memset(output, 'A', len);
+	output[len] = '\0';
+	TP_FREE char *answer = tp_asprintf(
+		"{\"return\": {\"exited\": true, \"exitcode\": 0, \"out-data\": \"%s\"}}", output);
+	const struct peer_step steps[] = {SYNC, EXPECT("{\"execute\": \"guest-exec\"}"),
+		REPLY("{\"return\": {\"pid\": 1}}"), EXPECT("{\"execute\": \"guest-exec-status\"}"),
+		REPLY(answer), EXPECT("{\"execute\": \"guest-ping\"}"), REPLY("{\"return\": {}}"),
+		CLOSE};
+	TP_AGENT_EXIT struct tp_agent_exit how = {0};
+
+	open_with(steps);
+	size_t before = allocated();
+	must(tp_agent_run(agent, argv, &call, &how));
+	cr_assert_eq(how.out_len, len / 4 * 3);
+	tp_agent_exit_deinit(&how);
+	must(tp_agent_ping(agent, &call));
+	cr_assert_lt(allocated(), before + TP_MIB);
 	finish();
 }
 
