@@ -141,7 +141,7 @@ static struct torpor_error *check_template(
 	if (record->is_session || meta->blocks[0].len != record->guest.memory_bytes)
 		return tp_error(TORPOR_E_CORRUPT, "open template", name,
 			"its config and its RAM blocks disagree");
-	return NULL;
+	return tp_state_check_blocks(meta->blocks, meta->n_blocks, name);
 }
 
 /* All that the image says besides pages. */

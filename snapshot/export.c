@@ -128,11 +128,17 @@ struct torpor_error *tp_export_stream(const struct tp_image *image, const struct
 	const char *machine_type, const char *ram_id, struct tp_workers *workers, int fd,
 	const struct tp_call *call)
 {
+	const struct tp_image_meta *meta = tp_image_meta(image);
 	struct export e = {
 		.base = base,
-		.ram_pages = tp_image_meta(image)->blocks[0].len / TP_PAGE_SIZE,
+		.ram_pages = meta->blocks[0].len / TP_PAGE_SIZE,
 		.ram_fd = -1,
 	};
+
+	if (meta->blocks[0].len > TP_CONFIG_MEMORY_MAX)
+		return tp_error(TORPOR_E_CORRUPT, "export", "guest memory",
+			"it is larger than any guest's");
+	TP_TRY(tp_state_check_blocks(meta->blocks, meta->n_blocks, "guest memory"));
 	struct torpor_error *err = tp_memfd("torpor-export", e.ram_pages * TP_PAGE_SIZE, &e.ram_fd);
 
 	e.stored = tp_calloc(e.ram_pages, sizeof(*e.stored));

@@ -71,6 +71,7 @@ struct torpor_error *tp_restore_check(const struct tp_image *image, const struct
 	if (meta->blocks[0].len != record->guest.memory_bytes)
 		return tp_error(TORPOR_E_CORRUPT, "check image", object,
 			"its config and its RAM blocks disagree");
+	TP_TRY(tp_state_check_blocks(meta->blocks, meta->n_blocks, object));
 	TP_TRY(tp_restore_check_qemu(record, qemu_version, object));
 	return base ? check_base(meta, record, base, object) : NULL;
 }

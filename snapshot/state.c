@@ -150,6 +150,19 @@ struct torpor_error *tp_state_take(struct tp_guest *guest, uint64_t ram_bytes,
 	return NULL;
 }
 
+struct torpor_error *tp_state_check_blocks(
+	const struct tp_ram_block *blocks, size_t n, const char *image)
+{
+	uint64_t small = 0;
+
+	for (size_t i = 1; i < n && small <= SMALL_MAX; i++)
+		small += TP_MIN(blocks[i].len, SMALL_MAX + 1);
+	if (n > TP_STREAM_BLOCKS_MAX || small > SMALL_MAX)
+		return tp_error(TORPOR_E_CORRUPT, "check image", image,
+			"its RAM blocks beside main RAM are too many, or too large");
+	return NULL;
+}
+
 static bool is_zero(const uint8_t *page)
 {
 	return page[0] == 0 && memcmp(page, page + 1, TP_PAGE_SIZE - 1) == 0;

@@ -52,6 +52,13 @@ struct torpor_error *tp_state_compose_prefix(const char *machine_type, const str
 struct torpor_error *tp_state_begin_load(struct tp_guest *guest, const uint8_t *prefix,
 	size_t prefix_len, const struct tp_call *call, int *fd_out) TP_MUST_USE;
 
+/*
+ * CORRUPT if BLOCKS, which IMAGE names, are more than any guest of ours has: more of them than a
+ * stream takes, or small ones of more than 64 MiB together, which are to be held in memory.
+ */
+struct torpor_error *tp_state_check_blocks(
+	const struct tp_ram_block *blocks, size_t n, const char *image) TP_MUST_USE;
+
 /* Pieces of composing. */
 
 /* A table of RAM blocks as the stream codec takes it; the caller's to free. */
