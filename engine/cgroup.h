@@ -59,10 +59,10 @@ const char *tp_cgroup_why_no_disk(const struct tp_cgroup *cgroup);
 /*
  * Puts process PID under LIMITS: first those of the group NAME (characters of session ids and
  * names), which is made if missing, then the process into it. Without a limit that a group enforces
- * none is made; in one that is there, limits that aren't among LIMITS end (but nofile, which can only
- * be lowered). *UNENFORCED_OUT is a new array of texts "cpus: the cgroup has no cpu controller",
- * empty if all hold. An error only if the system fails where it said that it could; NOT_FOUND if
- * there is no such process, as where PID is 0. Any thread.
+ * none is made; in one that is there, limits that aren't among LIMITS end (but nofile, which can
+ * only be lowered). *UNENFORCED_OUT is a new array of texts "cpus: the cgroup has no cpu
+ * controller", empty if all hold. An error only if the system fails where it said that it could;
+ * NOT_FOUND if there is no such process, as where PID is 0. Any thread.
  */
 struct torpor_error *tp_cgroup_place(struct tp_cgroup *cgroup, const char *name, pid_t pid,
 	const struct tp_limits *limits, json_t **unenforced_out) TP_MUST_USE;
