@@ -196,6 +196,19 @@ static json_t *info_to_json(const struct tp_qemu_info *info)
 		"features", info->features);
 }
 
+/* Of each machine type another name, or "". */
+static bool are_machines(json_t *json)
+{
+	const char *name;
+	json_t *alias;
+
+	json_object_foreach (json, name, alias) {
+		if (!json_is_string(alias))
+			return false;
+	}
+	return json_is_object(json);
+}
+
 static bool info_from_json(json_t *json, struct tp_qemu_info *info)
 {
 	const char *version;
@@ -204,7 +217,7 @@ static bool info_from_json(json_t *json, struct tp_qemu_info *info)
 
 	if (json_unpack(json, "{s:s, s:I, s:o, s:o, s:o}", "version", &version, "traits", &traits,
 		    "machines", &machines, "cpus", &cpus, "features", &features) < 0 ||
-		traits < 0 || traits > UINT32_MAX || !json_is_object(machines) ||
+		traits < 0 || traits > UINT32_MAX || !are_machines(machines) ||
 		!json_is_object(cpus) || !json_is_object(features))
 		return false;
 	*info = (struct tp_qemu_info){

@@ -347,8 +347,9 @@ static bool start_in_ring(struct tp_io_queue *queue, struct tp_io_request *reque
 	else
 		io_uring_prep_read(sqe, queue->fd, at, (unsigned int)event.len, event.offset);
 	io_uring_sqe_set_data(sqe, request);
-	if (io_uring_submit(&queue->ring) < 0) {
-		/* The kernel hasn't taken it, so it may still be changed. */
+	io_uring_submit(&queue->ring);
+	if (io_uring_sq_ready(&queue->ring) > 0) {
+		/* The kernel hasn't taken it, the last of all, so it may still be changed. */
 		io_uring_prep_nop(sqe);
 		io_uring_sqe_set_data(sqe, NULL);
 		return false;

@@ -321,21 +321,36 @@ Test(qemu_info, answers_are_kept_until_the_program_changes)
 	cr_assert_eq(times_run(), 3);
 }
 
+/* In the answers that are kept, from BEHIND on. */
+static void replace_kept(const char *behind, const char *old, const char *new)
+{
+	TP_FREE char *text = NULL;
+	size_t len;
+
+	must(tp_read_file(AT_FDCWD, cache, 4 * TP_MIB, &text, &len));
+	char *at = strstr(text, behind);
+	cr_assert_not_null(at);
+	at = strstr(at, old);
+	cr_assert_not_null(at);
+	memcpy(at, new, strlen(old));
+	TP_FD int fd = open(cache, O_WRONLY | O_TRUNC | O_CLOEXEC);
+	must(tp_pwrite_full(fd, text, len, 0, cache));
+}
+
 Test(qemu_info, damaged_answers_are_asked_for_anew)
 {
 	TP_FREE char *qemu = counting_qemu();
-	TP_FREE char *text = NULL;
-	size_t len;
+	TP_FREE char *type = NULL;
 	TP_QEMU_INFO struct tp_qemu_info first = ask(qemu);
 
-	must(tp_read_file(AT_FDCWD, cache, 4 * TP_MIB, &text, &len));
-	char *traits = strstr(text, "\"traits\":");
-	cr_assert_not_null(traits);
-	memcpy(traits, "\"straits\"", 8);
-	TP_FD int fd = open(cache, O_WRONLY | O_TRUNC | O_CLOEXEC);
-	must(tp_pwrite_full(fd, text, len, 0, cache));
+	replace_kept("\"traits\":", "traits", "strait");
 	TP_QEMU_INFO struct tp_qemu_info second = ask(qemu);
 	cr_assert_eq(times_run(), 2);
+	/* A machine type whose other name is no text. */
+	replace_kept("\"machines\":", "\"\"", "12");
+	TP_QEMU_INFO struct tp_qemu_info third = ask(qemu);
+	must(tp_qemu_machine(&third, "pc", &type));
+	cr_assert_eq(times_run(), 3);
 }
 
 Test(qemu_info, one_that_does_not_start)
