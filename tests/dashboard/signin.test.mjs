@@ -75,6 +75,19 @@ test('a sign-in link works once, and leaves nothing in the address', async () =>
   await other.close();
 });
 
+test('a sign-in link that is opened where the page is already signs that in', async () => {
+  const { code, url } = await world.ask('POST', '/v1/login-links', undefined);
+  const context = await visitor();
+  const page = await context.newPage();
+  await page.goto(world.url);
+  await page.getByLabel('Token', { exact: true }).waitFor();
+  await page.goto(url);
+  await page.getByRole('heading', { name: 'Sessions', level: 1 }).waitFor();
+  assert.ok(!page.url().includes(code));
+  wellBehaved(context);
+  await context.close();
+});
+
 test('when a sign-in is over, what was typed stays, and goes on behind another', async () => {
   const lasting = await world.tenant('cleo');
   const removed = await world.ask('POST', '/v1/tenants/cleo/tokens', { label: 'removed' });

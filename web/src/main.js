@@ -5,22 +5,28 @@ import 'uplot/dist/uPlot.min.css';
 import './css/base.css';
 import './css/parts.css';
 import './css/pages.css';
-import { start, signIn } from './lib/data.js';
+import { auth, start, signIn } from './lib/data.js';
 import { html } from './lib/html.js';
 import { takeCode } from './lib/router.js';
 import { App } from './app.js';
 import { linkFailed } from './pages/signin.js';
 
-async function begin() {
-  const code = takeCode();
-  if (!code) return start();
+async function enterBy(code) {
   try {
     await signIn({ code });
+    linkFailed.set(null);
   } catch (problem) {
     await start();
-    linkFailed.set(problem);
+    if (auth.value !== 'in') linkFailed.set(problem);
   }
 }
 
 render(html`<${App} />`, document.getElementById('app'));
-begin();
+// A link that is opened where a page is already only changes what is behind the #.
+addEventListener('hashchange', () => {
+  const code = takeCode();
+  if (code) enterBy(code);
+});
+const code = takeCode();
+if (code) enterBy(code);
+else start();
