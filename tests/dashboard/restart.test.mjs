@@ -69,6 +69,26 @@ test('what happened while the page couldn’t ask is seen afterwards', async () 
   wellBehaved(context);
   await context.close();
 });
+test('a list that can’t be read behind a gap is asked for again', async () => {
+  const context = await person(browser, world);
+  const page = await signIn(context, token);
+  const { id } = await world.create('behind');
+  await inState(page, 'behind', 'running');
+  await world.stop();
+  await page.getByText('Not live').waitFor();
+  await world.start({ tcp: false });
+  await world.ask('POST', `/v1/sessions/${id}/park`);
+  await world.stop();
+  let refused = 0;
+  await page.route('**/v1/sessions?*', (route) =>
+    refused++ > 0 ? route.continue() : route.fulfill({ status: 503, json: { title: 'A limit was reached' } }),
+  );
+  await world.start();
+  await inState(page, 'behind', 'parked');
+  assert.ok(refused > 1);
+  wellBehaved(context);
+  await context.close();
+});
 test('torpord is killed under an open page', () => survives('SIGKILL', 'killed'));
 
 // torpord's end of those from browsers, by the kernel's table: what it has with its guests comes and goes by itself.

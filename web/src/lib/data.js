@@ -8,6 +8,7 @@ import { route } from './router.js';
 
 const PAGE = 1000;
 const MOST = 5000; // sessions that a browser is asked to hold
+const AGAIN_MS = 2000; // until what couldn't be read is asked for again
 
 export const self = cell(null); // who is signed in, as /v1/self says
 // unknown: not asked yet; out; in; over: was in, and what is shown stays until somebody is again
@@ -25,6 +26,8 @@ let reading = 0; // which reading of the list was begun last: what an older one 
 let early = null; // what to do of events that came while the lists were on their way
 let lookedAt = null; // the tenant
 let read = false; // the list is asked for behind the stream's beginning: nothing falls between
+let gap = false; // events are missing: what is shown is to be read anew
+let timer = 0;
 
 // For whom: one's own tenant, or the one that the admin looks at.
 export const tenant = () =>
@@ -86,9 +89,11 @@ export async function reload() {
     templates.replace(known);
     for (const one of known) if (one.pool) pool.put(one.name, one);
     loaded.set({ state: 'there', more, problem: null });
+    gap = false;
   } catch (problem) {
     if (mine !== reading) return;
     if (loaded.value.state !== 'there') loaded.set({ state: 'failed', more: false, problem });
+    else missed();
   }
   const held = early;
   early = null;
@@ -199,15 +204,25 @@ function begin() {
   listen('/v1/events?usage=5', (type, data, id) => APPLY[type]?.(data, id));
 }
 
+const look = async () => enter(await get('/v1/self', { tenant: null }));
+
+// What is shown stays, and is read anew as soon as that can be done.
+function missed() {
+  gap = true;
+  clearTimeout(timer);
+  timer = setTimeout(() => gap && auth.value === 'in' && look().catch(missed), AGAIN_MS);
+}
+
 // A stream that is refused says that the sign-in is over; one that is taken again, that somebody is
-// signed in; and one that couldn't go on where it was leaves a gap that only the list fills.
+// signed in, perhaps another; and one that couldn't go on where it was leaves a gap that only the list fills.
 async function follow({ state, whole }) {
   if (state === 'refused' && auth.value === 'in') auth.set('over');
   if (state !== 'live') return;
-  if (auth.value === 'in') return read && !whole && reload();
-  await enter(await get('/v1/self', { tenant: null }));
+  gap ||= !whole;
+  if (auth.value === 'in' && !(read && gap)) return;
+  await look();
 }
-link.subscribe((now) => follow(now).catch(() => {}));
+link.subscribe((now) => follow(now).catch(missed));
 
 // The admin looks at another tenant.
 route.subscribe(() => {
@@ -221,7 +236,7 @@ route.subscribe(() => {
 // What the page begins with: who am I, if anybody?
 export async function start() {
   try {
-    await enter(await get('/v1/self', { tenant: null }));
+    await look();
   } catch (problem) {
     if (problem.status === 401) auth.set('out');
     else loaded.set({ state: 'failed', more: false, problem });
