@@ -88,6 +88,25 @@ test('a sign-in link that is opened where the page is already signs that in', as
   await context.close();
 });
 
+test('whoever signs in at one page is before all of the browser’s, and sees what happens', async () => {
+  const context = await visitor();
+  const first = await signIn(context, await world.tenant('finn'));
+  await first.getByText('Live', { exact: true }).waitFor();
+  await first.getByRole('banner').getByText('finn', { exact: true }).waitFor();
+  const { url } = await world.ask('POST', '/v1/login-links', undefined);
+  const second = await context.newPage();
+  await second.goto(url);
+  for (const page of [second, first]) {
+    await page.getByRole('banner').getByText('admin', { exact: true }).waitFor();
+    await page.getByText('Live', { exact: true }).waitFor();
+  }
+  const { id } = await world.create('by-admin');
+  for (const page of [second, first]) await page.getByRole('link', { name: 'by-admin' }).waitFor();
+  await world.ask('DELETE', `/v1/sessions/${id}`);
+  wellBehaved(context);
+  await context.close();
+});
+
 test('when a sign-in is over, what was typed stays, and goes on behind another', async () => {
   const lasting = await world.tenant('cleo');
   const removed = await world.ask('POST', '/v1/tenants/cleo/tokens', { label: 'removed' });

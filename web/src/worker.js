@@ -17,16 +17,17 @@ function leave(port) {
   stream = null;
 }
 
-function join(port, url) {
+function join(port, url, fresh) {
   ports.add(port);
   if (!stream) stream = openStream(url, say);
+  else if (fresh) stream.restart(true);
   // Whatever the stream has missed or not, this page has heard nothing of it yet.
   port.postMessage({ ...stream.state, whole: false });
 }
 
 self.onconnect = ({ ports: [port] }) => {
   port.onmessage = ({ data }) => {
-    if (data.do === 'join') join(port, data.url);
+    if (data.do === 'join') join(port, data.url, data.fresh);
     else if (data.do === 'leave') leave(port);
     else if (data.do === 'restart') stream?.restart(data.fresh);
   };

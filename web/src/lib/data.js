@@ -171,6 +171,7 @@ export async function signIn(credential) {
   const who = await post('/v1/login', credential, { tenant: null });
   read = false;
   if (listening) reconnect(true);
+  else begin(true);
   others.postMessage('in');
   await enter(who);
 }
@@ -193,15 +194,16 @@ const others = new BroadcastChannel('torpor');
 others.onmessage = ({ data }) => {
   if (data === 'out') leave();
   else if (auth.value === 'out') start();
+  else if (auth.value !== 'unknown') look().catch(missed);
 };
 
 onSignedOut(() => {
   if (auth.value === 'in') auth.set('over');
 });
 
-function begin() {
+function begin(fresh) {
   listening = true;
-  listen('/v1/events?usage=5', (type, data, id) => APPLY[type]?.(data, id));
+  listen('/v1/events?usage=5', (type, data, id) => APPLY[type]?.(data, id), fresh);
 }
 
 const look = async () => enter(await get('/v1/self', { tenant: null }));

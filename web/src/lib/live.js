@@ -8,14 +8,14 @@ export const link = cell({ state: 'connecting', since: Date.now() });
 
 let restart = () => {};
 
-function viaWorker(hear, url) {
+function viaWorker(hear, url, fresh) {
   const { port } = new SharedWorker(document.documentElement.dataset.worker, 'torpor');
-  const join = () => port.postMessage({ do: 'join', url });
+  const join = (anew) => port.postMessage({ do: 'join', url, fresh: anew });
   port.onmessage = ({ data }) => hear(data);
   addEventListener('pagehide', () => port.postMessage({ do: 'leave' }));
-  addEventListener('pageshow', ({ persisted }) => persisted && join());
-  restart = (fresh) => port.postMessage({ do: 'restart', fresh });
-  join();
+  addEventListener('pageshow', ({ persisted }) => persisted && join(false));
+  restart = (anew) => port.postMessage({ do: 'restart', fresh: anew });
+  join(fresh);
 }
 
 function viaPage(hear, url) {
@@ -27,13 +27,13 @@ function viaPage(hear, url) {
   restart = (fresh) => stream.restart(fresh);
 }
 
-// Calls event(type, data, id) for each.
-export function listen(url, event) {
+// Calls event(type, data, id) for each. `fresh`: a stream that other pages have is of whoever was before them.
+export function listen(url, event, fresh = false) {
   const hear = (message) => {
     if (message.kind === 'state') link.set(message);
     else event(message.type, message.data ? JSON.parse(message.data) : null, Number(message.id));
   };
-  if (window.SharedWorker) viaWorker(hear, url);
+  if (window.SharedWorker) viaWorker(hear, url, fresh);
   else viaPage(hear, url);
   addEventListener('online', () => link.value.state === 'waiting' && restart(false));
 }
