@@ -126,6 +126,27 @@ test('the admin makes a tenant and its token, which is shown once and signs in',
   await carol.close();
 });
 
+test('a quota that isn’t touched stays as it is, if it is nothing or no round number', async () => {
+  const limits = { memory_bytes: 0, parked_bytes: 1234567, sessions: 3, ttl_s: 100 };
+  await world.ask('POST', '/v1/tenants', { name: 'gil', limits });
+  const admin = await person(browser, world);
+  const page = await signIn(admin, await world.adminToken());
+  await page.getByRole('link', { name: 'Admin' }).click();
+  await page.getByRole('link', { name: 'gil' }).click();
+  await page.getByRole('button', { name: 'Change quotas …' }).click();
+  const form = page.getByRole('dialog');
+  assert.equal(await form.getByLabel('Memory of their guests', { exact: true }).inputValue(), '0');
+  await form.getByLabel('Sessions that run').fill('4');
+  // Another admin is faster, with something else.
+  await world.ask('PATCH', '/v1/tenants/gil', { limits: { requests_per_minute: 7 } });
+  await form.getByRole('button', { name: 'Set' }).click();
+  await page.getByText('of 4', { exact: true }).waitFor();
+  const { limits: now } = await world.ask('GET', '/v1/tenants/gil');
+  assert.deepEqual(now, { ...limits, sessions: 4, requests_per_minute: 7, idle_s: null, retention_s: null });
+  wellBehaved(admin);
+  await admin.close();
+});
+
 test('a list that comes late isn’t taken for that of the tenant who was chosen meanwhile', async () => {
   await world.create('hers', { tenant: 'ada' });
   const admin = await person(browser, world);

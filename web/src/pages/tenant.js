@@ -106,7 +106,9 @@ export function TenantForm({ again }) {
 
 function QuotaForm({ tenant, again }) {
   const set = async (form) => {
-    await patch(path(tenant.name), { limits: quotasIn(form) });
+    // What is left as it was isn't sent: another admin may have changed it meanwhile.
+    const changed = Object.entries(quotasIn(form)).filter(([key, value]) => value !== tenant.limits[key]);
+    await patch(path(tenant.name), { limits: Object.fromEntries(changed) });
     again();
   };
   return html`<${Form} title="Quotas of ${tenant.name}" action="Set" working="Setting …" act=${set}>

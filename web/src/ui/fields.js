@@ -50,10 +50,11 @@ const SIZES = [
 ];
 
 function Measured({ label, help, name, value, units, fixed, ...rest }) {
-  const known = typeof value === 'number' && value > 0;
-  const [unit] = [...units].reverse().find(([size]) => known && value % Number(size) === 0) ?? units[0];
   const never = value === 0 && fixed.some(([word]) => word === 'never');
+  const known = typeof value === 'number' && !never;
+  const [unit] = [...units].reverse().find(([size]) => value > 0 && value % Number(size) === 0) ?? units[0];
   const chosen = known ? unit : never ? 'never' : fixed[0][0];
+  const number = known ? value / Number(unit) : 0;
   // A number has a unit: the first, unless another was chosen.
   const typed = ({ target }) => {
     const choice = target.form.elements[`${name}-unit`];
@@ -71,7 +72,9 @@ function Measured({ label, help, name, value, units, fixed, ...rest }) {
         min="0"
         step="any"
         name=${name}
-        defaultValue=${known ? Math.round((value / Number(unit)) * 100) / 100 : ''}
+        defaultValue=${known ? Math.round(number * 100) / 100 || Number(number.toPrecision(2)) : ''}
+        data-value=${known ? value : undefined}
+        data-unit=${unit}
         onInput=${typed}
         ...${rest}
         ...${by}
@@ -98,7 +101,9 @@ export function Size(props) {
 // Seconds or bytes; 0 for never; undefined for what wasn't said. A number alone means the first unit.
 function measureIn(form, name, standardUnit) {
   const unit = form.elements[`${name}-unit`].value;
-  const number = form.elements[name].value;
+  const { value: number, defaultValue: before, dataset } = form.elements[name];
+  // What wasn't touched is what it was, where it is shown rounded too.
+  if (dataset.value !== undefined && number === before && unit === dataset.unit) return Number(dataset.value);
   if (unit === 'never') return 0;
   if (number === '') return undefined;
   return Math.round(Number(number) * Number(unit || standardUnit));
