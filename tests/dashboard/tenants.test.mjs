@@ -143,8 +143,18 @@ test('a quota that isn’t touched stays as it is, if it is nothing or no round 
   await page.getByText('of 4', { exact: true }).waitFor();
   const { limits: now } = await world.ask('GET', '/v1/tenants/gil');
   assert.deepEqual(now, { ...limits, sessions: 4, requests_per_minute: 7, idle_s: null, retention_s: null });
+  // And what it is elsewhere is told here.
+  await world.ask('PATCH', '/v1/tenants/gil', { limits: { sessions: 5 } });
+  await page.getByText('of 5', { exact: true }).waitFor();
   wellBehaved(admin);
   await admin.close();
+
+  const gil = await person(browser, world);
+  const his = await signIn(gil, await world.token('gil'), '/#/admin');
+  await his.getByText('of 5', { exact: true }).waitFor();
+  await world.ask('PATCH', '/v1/tenants/gil', { limits: { sessions: 6 } });
+  await his.getByText('of 6', { exact: true }).waitFor();
+  await gil.close();
 });
 
 test('a list that comes late isn’t taken for that of the tenant who was chosen meanwhile', async () => {

@@ -82,7 +82,7 @@ export function AdminPage({ name }) {
   const who = useCell(self);
   const turn = useCell(changes);
   const tenants = useAsk(() => (who.admin ? get('/v1/tenants') : null), [turn, who.admin]);
-  const own = useAsk(() => (who.admin ? null : get('/v1/self')), [who.tenant]);
+  const own = useAsk(() => (who.admin ? null : get('/v1/self')), [who.tenant, turn]);
   useTitle(who.admin ? 'Admin' : 'Account');
   if (!who.admin)
     return html`<h1>Account</h1>

@@ -2,6 +2,8 @@
 // One tenant: what it may use and does, and its tokens.
 import { useState } from 'preact/hooks';
 import { get, patch, post, remove } from '../lib/api.js';
+import { useCell } from '../lib/cell.js';
+import { changes } from '../lib/data.js';
 import { bytes, fullTime, timer } from '../lib/format.js';
 import { useAsk } from '../lib/hooks.js';
 import { html } from '../lib/html.js';
@@ -237,7 +239,8 @@ function Tokens({ name }) {
 }
 
 export function Tenant({ name, again }) {
-  const ask = useAsk(() => get(path(name)), [name]);
+  const turn = useCell(changes);
+  const ask = useAsk(() => get(path(name)), [name, turn]);
   const both = () => {
     ask.again();
     again();
