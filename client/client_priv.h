@@ -66,8 +66,9 @@ void tp_http_answer_deinit(struct tp_http_answer *answer);
 
 /* Of a request, however it ended. */
 struct tp_http_fate {
-	bool lost;  /* the connection failed: nobody knows if torpord got the request */
-	bool began; /* an answer of 2xx began to come */
+	bool lost;	   /* the connection failed: nobody knows if torpord got the request */
+	bool began;	   /* an answer of 2xx began to come */
+	uint64_t heard_ns; /* CLOCK_MONOTONIC: when bytes of its body came last, or it was sent */
 };
 
 /*
@@ -119,6 +120,16 @@ struct tp_event_stream {
 struct torpor_error *tp_event_stream(struct torpor_client *client,
 	const struct tp_event_stream *stream, const struct tp_call *call,
 	struct tp_http_fate *fate_out, bool *ended_out) TP_MUST_USE;
+
+/* Attempts to follow a stream that is made anew whenever it ends. */
+struct tp_retry {
+	uint64_t backoff_ns;	   /* before the next; 0: none has ended */
+	uint64_t failing_since_ns; /* 0: it isn't */
+};
+/* One that was begun at STARTED_NS, and heard something last at HEARD_NS, has ended at NOW_NS;
+ * TOLD: it gave events. False: it has been failing for a minute. */
+bool tp_retry_end(
+	struct tp_retry *retry, bool told, uint64_t started_ns, uint64_t heard_ns, uint64_t now_ns);
 
 /* --- parse.c: what torpord says of sessions --- */
 

@@ -382,6 +382,7 @@ static struct torpor_error *run(struct transfer *t, struct tp_link *link,
 	else if (!err && !t->ended)
 		err = result_error(t, result, fate);
 	fate->began = is_good(status_of(t));
+	fate->heard_ns = t->heard_ns;
 	if (!err)
 		finish_answer(t);
 	curl_multi_remove_handle(link->multi, t->easy);

@@ -149,17 +149,33 @@ static struct torpor_error *back_off(
 	return tp_call_check(call, "wait for", "events");
 }
 
+bool tp_retry_end(
+	struct tp_retry *retry, bool told, uint64_t started_ns, uint64_t heard_ns, uint64_t now_ns)
+{
+	uint64_t backoff_ns = retry->backoff_ns;
+
+	retry->backoff_ns = TP_MIN(TP_MAX(backoff_ns * 2, BACKOFF_MIN), BACKOFF_MAX);
+	/* Where nothing happens nothing is told, and the connection lasts all the same. */
+	if (told || heard_ns > started_ns + BACKOFF_MAX) {
+		*retry = (struct tp_retry){.backoff_ns = BACKOFF_MIN};
+		return true;
+	}
+	if (retry->failing_since_ns == 0)
+		retry->failing_since_ns = now_ns;
+	return now_ns - retry->failing_since_ns <= GIVE_UP_NS;
+}
+
 /* Follows until it is no longer wanted: NULL. Begins anew wherever that can help. */
 static struct torpor_error *follow_on(struct torpor_client *client, struct tp_event_stream *stream,
 	struct following *following, const struct tp_call *call)
 {
-	uint64_t backoff_ns = BACKOFF_MIN;
-	uint64_t failing_since = 0; /* 0: it isn't */
+	struct tp_retry retry = {0};
 	bool connected = false;
 
 	for (;;) {
 		struct tp_http_fate fate;
 		bool ended;
+		uint64_t started_ns = tp_now_ns();
 		stream->last_event_id = following->last_id;
 		following->heard = false;
 		TP_ERROR struct torpor_error *err =
@@ -169,16 +185,11 @@ static struct torpor_error *follow_on(struct torpor_client *client, struct tp_ev
 		connected = connected || fate.began;
 		if (err && (!connected || (!fate.lost && is_final(err))))
 			return TP_TAKE(err);
-		if (following->heard) {
-			backoff_ns = BACKOFF_MIN;
-			failing_since = 0;
-		} else if (failing_since == 0) {
-			failing_since = tp_now_ns();
-		} else if (err && tp_now_ns() - failing_since > GIVE_UP_NS) {
+		if (!tp_retry_end(
+			    &retry, following->heard, started_ns, fate.heard_ns, tp_now_ns()) &&
+			err)
 			return TP_TAKE(err);
-		}
-		TP_TRY(back_off(err, backoff_ns, call));
-		backoff_ns = TP_MIN(backoff_ns * 2, BACKOFF_MAX);
+		TP_TRY(back_off(err, retry.backoff_ns, call));
 	}
 }
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "client/client_priv.h"
 #include "support.h"
 
 /* --- commands --- */
@@ -230,6 +231,33 @@ Test(events, end_where_nothing_can_be_mended)
 	ct_fails(torpor_client_events(client, NULL, NULL, note, &got), TORPOR_E_LIMIT, "draining");
 	ct_fails(torpor_client_events(client, NULL, NULL, note, &got), TORPOR_E_DENIED, "expired");
 	ct_close(&peer, client);
+}
+
+#define S TP_NSEC_PER_SEC
+
+Test(events, are_not_given_up_where_it_was_quiet)
+{
+	struct tp_retry retry = {0};
+
+	/* A torpord that isn't there, for a minute, */
+	cr_assert(tp_retry_end(&retry, false, 100 * S, 100 * S, 100 * S));
+	cr_assert_eq(retry.backoff_ns, S / 10);
+	cr_assert(tp_retry_end(&retry, false, 130 * S, 130 * S, 160 * S));
+	cr_assert_eq(retry.backoff_ns, S / 5);
+	cr_assert_not(tp_retry_end(&retry, false, 161 * S, 161 * S, 161 * S));
+	/* or one that answers and then says nothing. */
+	retry = (struct tp_retry){0};
+	cr_assert(tp_retry_end(&retry, false, 100 * S, 101 * S, 145 * S));
+	cr_assert_not(tp_retry_end(&retry, false, 170 * S, 171 * S, 215 * S));
+	/* One that is restarted now and then, with nothing to tell in between but that it is there.
+	 */
+	retry = (struct tp_retry){0};
+	cr_assert(tp_retry_end(&retry, false, 100 * S, 101 * S, 101 * S));
+	cr_assert(tp_retry_end(&retry, false, 102 * S, 700 * S, 701 * S));
+	cr_assert(tp_retry_end(&retry, false, 702 * S, 703 * S, 703 * S));
+	cr_assert(tp_retry_end(&retry, true, 800 * S, 800 * S, 800 * S));
+	cr_assert_eq(retry.backoff_ns, S / 10);
+	cr_assert_eq(retry.failing_since_ns, 0);
 }
 
 static bool cancel_at_once(void *data, const struct torpor_client_event *event)
