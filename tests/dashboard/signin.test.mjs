@@ -135,6 +135,55 @@ test('when a sign-in is over, what was typed stays, and goes on behind another',
   await context.close();
 });
 
+test('what is late closes no other dialog, and a form takes the templates that come', async () => {
+  const context = await visitor();
+  const token = await world.tenant('ivy');
+  await world.create('slow', { tenant: 'ivy' });
+  const release = {};
+  const holds = async (name, url, method) => {
+    const held = new Promise((resolve) => (release[name] = resolve));
+    await context.route(url, async (route) => {
+      if (route.request().method() === method) await held;
+      await route.continue();
+    });
+  };
+  await holds('templates', '**/v1/templates', 'GET');
+  await holds('change', '**/v1/sessions/*', 'PATCH');
+  const page = await signIn(context, token);
+  await page.getByRole('button', { name: 'Start a session' }).first().click();
+  await page.getByText('There is no template to start from').waitFor();
+  release.templates();
+  await page.getByLabel('Name', { exact: true }).fill('quick');
+  await page.getByRole('dialog').getByRole('button', { name: 'Start', exact: true }).click();
+  await page.getByRole('heading', { level: 1, name: 'quick' }).waitFor();
+
+  const rename = page.getByRole('button', { name: 'Rename quick' });
+  await rename.click();
+  await page.getByLabel('Name', { exact: true }).fill('quicker');
+  await page.getByRole('dialog').getByRole('button', { name: 'Rename' }).click();
+  await page.keyboard.press('Escape');
+  await page.getByRole('button', { name: 'Change labels' }).click();
+  await page.getByRole('textbox', { name: 'Labels' }).fill('team=typed');
+  release.change();
+  await page.getByRole('heading', { level: 1, name: 'quicker' }).waitFor();
+  assert.equal(await page.getByRole('textbox', { name: 'Labels' }).inputValue(), 'team=typed');
+  await page.getByRole('dialog').getByRole('button', { name: 'Set' }).click();
+  await page.getByRole('dialog').waitFor({ state: 'detached' });
+  wellBehaved(context);
+  await context.close();
+});
+
+test('who can’t be signed out is told so', async () => {
+  const context = await visitor();
+  const page = await signIn(context, await world.tenant('jon'));
+  await page.route('**/v1/logout', (route) => route.abort());
+  await page.getByRole('button', { name: 'Sign out' }).click();
+  await page.getByRole('heading', { name: 'You are still signed in' }).waitFor();
+  assert.deepEqual(serious(await findings(page)), []);
+  await page.getByRole('button', { name: 'Close' }).click();
+  await context.close();
+});
+
 test('signing out ends it in every page of the browser, and on the server', async () => {
   const token = await world.tenant('dora');
   const context = await visitor();

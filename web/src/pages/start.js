@@ -34,7 +34,9 @@ export function StartForm({ template: given }) {
   const ready = [...templates.values()].filter(({ state, id }) => id && state !== 'building');
   const rank = { ready: 0, stored: 1, degraded: 2 };
   ready.sort((a, b) => rank[a.state] - rank[b.state] || (a.name < b.name ? -1 : 1));
-  const [template, setTemplate] = useState(given ?? ready[0]?.name);
+  const [chosen, setTemplate] = useState(given);
+  // Templates come and go while the form is open.
+  const template = ready.some(({ name }) => name === chosen) ? chosen : ready[0]?.name;
 
   const begin = async (form) => {
     const labels = pairsIn(form, 'labels');

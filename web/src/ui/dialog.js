@@ -48,11 +48,13 @@ export function Form({ title, lead, action, working, danger, act, children, disa
   const submit = async (event) => {
     event.preventDefault();
     if (busy) return;
+    const mine = shown.value;
     setBusy(true);
     setProblem(null);
     try {
       if ((await act(event.currentTarget)) === STAY) return;
-      closeDialog();
+      // Who didn't wait for it may be at another by now.
+      if (shown.value === mine) closeDialog();
     } catch (err) {
       setProblem(err);
       setBusy(false);
