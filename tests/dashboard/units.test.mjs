@@ -54,6 +54,23 @@ test('events are whole wherever the bytes are cut', () => {
   }
 });
 
+test('a stream that ends with a problem is begun again, unless the sign-in is over', async () => {
+  const { openStream } = await lib('stream.js');
+  const states = async (code) => {
+    globalThis.fetch = async () => new Response(`event: error\ndata: {"type":"urn:torpor:problem:${code}"}\n\n`);
+    const seen = [];
+    await new Promise((resolve) => {
+      const stream = openStream('/v1/events', (message) => {
+        seen.push(message.state);
+        if (seen.length === 2) queueMicrotask(() => (stream.close(), resolve()));
+      });
+    });
+    return seen;
+  };
+  assert.deepEqual(await states('io'), ['live', 'waiting']);
+  assert.deepEqual(await states('denied'), ['live', 'refused']);
+});
+
 test('characters are whole wherever the bytes are cut', async () => {
   const bytes = new TextEncoder().encode('data: ♨ zzz 🐿\n\n');
   const body = new ReadableStream({

@@ -12,6 +12,9 @@ const SILENCE_MS = 15000;
 const WAIT_MIN_MS = 250;
 const WAIT_MAX_MS = 5000;
 
+// What ends a stream with a problem, and isn't the end of the sign-in, may be over the next time.
+const isRefusal = (data) => JSON.parse(data).type.endsWith(':denied');
+
 // say({kind: 'event', id, type, data}) and say({kind: 'state', state, since, whole}); `whole` of live: no
 // event is missing between this and what came before.
 export function openStream(url, say) {
@@ -66,7 +69,7 @@ export function openStream(url, say) {
         ({ id, type, data }) => {
           heard();
           if (id) last = id;
-          if (type === 'error') over = true;
+          if (type === 'error') over = isRefusal(data);
           else say({ kind: 'event', id, type, data });
         },
         heard,
