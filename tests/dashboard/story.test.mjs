@@ -73,6 +73,32 @@ test('a command’s output comes as it is printed, and its exit status', async (
   await page.getByText(/^stopped after/).waitFor();
 });
 
+test('a command’s output comes when one has looked at another page meanwhile', async () => {
+  const { id } = await world.session('first');
+  const own = await person(browser, world);
+  // Nothing else draws the page anew: no events, and nothing that is asked for again and again.
+  await own.addInitScript(() => {
+    delete globalThis.SharedWorker;
+    const real = globalThis.setInterval;
+    globalThis.setInterval = (act, period) => (period < 5000 ? real(act, period) : 0);
+  });
+  await own.route('**/v1/events*', (route) => route.abort());
+  const mine = await signIn(own, await world.adminToken());
+  await openSession(mine, 'first');
+  await mine.getByLabel('Command, for the guest’s shell').fill('until [ -e /go ]; do sleep 0.1; done; echo went');
+  await mine.locator('.command').getByRole('button', { name: 'Run' }).click();
+  await mine.getByText('running …').waitFor();
+  await mine.getByRole('link', { name: 'Sessions' }).first().click();
+  await openSession(mine, 'first');
+  await mine.getByText('running …').waitFor();
+  // What the page begins with is there.
+  await mine.waitForLoadState('networkidle');
+  await world.exec(id, 'touch /go');
+  await mine.getByText('went', { exact: true }).waitFor();
+  await mine.getByText(/^done in/).waitFor();
+  await own.close();
+});
+
 test('parking says what it took and what came back', async () => {
   await runCommand(page, 'head -c 20000000 /dev/zero | tr "\\0" x > /x');
   await page.locator('.now').getByText('shared').waitFor();

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Running commands in a session; what they print is shown as it comes.
-import { useEffect, useLayoutEffect, useReducer, useRef, useState } from 'preact/hooks';
+import { useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { callEvents, sessionPath } from '../lib/api.js';
+import { cell, useCell } from '../lib/cell.js';
 import { now } from '../lib/clock.js';
 import { ms } from '../lib/format.js';
 import { html } from '../lib/html.js';
@@ -25,30 +26,21 @@ function keep(run, stream, text) {
 }
 
 const runs = new Map(); // by session: they outlive a look at another page
+const printed = cell(0); // counts the frames in which one of them had something new
+let frame = 0;
+
+function later() {
+  frame ||= requestAnimationFrame(() => {
+    frame = 0;
+    printed.set(printed.value + 1);
+  });
+}
 
 export function Command({ session }) {
-  const [, draw] = useReducer((n) => n + 1, 0);
   const [text, setText] = useState('');
-  const frame = useRef(0);
-  const mounted = useRef(true);
+  useCell(printed);
   const mine = runs.get(session.id) ?? [];
   const going = mine.find(({ end }) => !end);
-
-  useEffect(() => {
-    mounted.current = true;
-    return () => {
-      mounted.current = false;
-      cancelAnimationFrame(frame.current);
-    };
-  }, []);
-
-  const later = () => {
-    if (!mounted.current || frame.current) return;
-    frame.current = requestAnimationFrame(() => {
-      frame.current = 0;
-      draw();
-    });
-  };
 
   const run = async (event) => {
     event.preventDefault();
