@@ -72,6 +72,37 @@ test('many at once go on by themselves when there were too many changes in a min
   await dan.close();
 });
 
+test('many at once go on when the admin looks at another tenant', async () => {
+  await world.tenant('hal');
+  const names = ['h1', 'h2', 'h3', 'h4', 'h5'];
+  for (const name of names) await world.create(name, { tenant: 'hal' });
+  const admin = await person(browser, world);
+  const page = await signIn(admin, await world.adminToken(), '/?tenant=hal');
+  const bar = page.getByRole('region', { name: 'Marked sessions' });
+  let release;
+  const begin = async (op) => {
+    const held = new Promise((resolve) => (release = resolve));
+    await page.route(`**/${op.toLowerCase()}`, async (route) => {
+      await held;
+      await route.continue().catch(() => {});
+    });
+    const first = page.waitForRequest(`**/${op.toLowerCase()}`);
+    await page.getByLabel('Select all that are shown').check();
+    await bar.getByRole('button', { name: `${op} 5` }).click();
+    await first;
+  };
+  await inState(page, 'h5', 'running');
+  await begin('Park');
+  await page.getByLabel('Show the sessions of tenant').selectOption('default');
+  release();
+  await bar.getByText(/^Parked: 5 of 5/).waitFor();
+  await bar.getByRole('button', { name: 'Dismiss' }).click();
+  await page.getByLabel('Show the sessions of tenant').selectOption('hal');
+  await inState(page, 'h5', 'parked');
+  wellBehaved(admin);
+  await admin.close();
+});
+
 test('the admin makes a tenant and its token, which is shown once and signs in', async () => {
   const admin = await person(browser, world);
   const page = await signIn(admin, await world.adminToken());

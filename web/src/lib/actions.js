@@ -5,7 +5,7 @@ import { patch, post, remove, sessionPath } from './api.js';
 import { cell } from './cell.js';
 import { now } from './clock.js';
 import { collection } from './collection.js';
-import { noteSession, sessions, usage } from './data.js';
+import { noteSession, self, sessions, usage } from './data.js';
 import { ms } from './format.js';
 import { Problem } from './problem.js';
 
@@ -31,9 +31,12 @@ function put(id, act) {
 export const forgetAct = (id) => acts.remove(id);
 export const noteAct = put;
 
-function send({ path, method }, id, body) {
-  const whole = sessionPath(id, path);
-  return method === 'DELETE' ? remove(whole) : post(whole, body);
+// The admin may look at another tenant by then.
+const forIts = ({ tenant }) => (self.value?.admin ? { tenant } : {});
+
+function send({ path, method }, session, body) {
+  const whole = sessionPath(session.id, path);
+  return method === 'DELETE' ? remove(whole, forIts(session)) : post(whole, body, forIts(session));
 }
 
 function notes(op, answer) {
@@ -52,7 +55,7 @@ export async function act(op, session, body) {
   const before = usage.get(id);
   put(id, { op, state: 'running', since: Date.now() });
   try {
-    const answer = await send(OPS[op], id, body);
+    const answer = await send(OPS[op], session, body);
     const took = performance.now() - started;
     notes(op, answer);
     const done = { op, state: 'done', took, answer, freed: op === 'park' ? before?.private : undefined };
@@ -75,8 +78,11 @@ export async function act(op, session, body) {
   }
 }
 
+// What came of it meanwhile is this change, or a later one.
 export async function change(session, body) {
-  noteSession(await patch(sessionPath(session.id), body));
+  const before = sessions.latest(session.id);
+  const answer = await patch(sessionPath(session.id), body, forIts(session));
+  if (sessions.latest(session.id) === before) noteSession(answer);
 }
 
 // --- many at once ---
@@ -85,19 +91,26 @@ const ABREAST = 4;
 
 // {op, total, done, failed: [{name, problem}], waiting: seconds or 0, running, took}
 export const bulk = cell(null);
+let whose = null; // who began that: nobody else goes on with it, or sees it
+
+self.subscribe((who) => {
+  if (who?.tenant === whose?.tenant && who?.admin === whose?.admin) return;
+  whose = null;
+  bulk.set(null);
+});
 
 const sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 
 // A tenant may do so much a minute: then the rest waits for as long as it is told to.
-async function oneOf(op, session) {
+async function oneOf(op, session, tell) {
   for (;;) {
     const { ok, problem } = await act(op, session);
     if (ok) return null;
     if (!(problem instanceof Problem) || problem.reason !== 'rate') return problem;
     const wait = problem.retryAfter || 1;
-    bulk.set({ ...bulk.value, waiting: wait });
+    if (!tell({ waiting: wait })) return problem;
     await sleep(wait);
-    bulk.set({ ...bulk.value, waiting: 0 });
+    if (!tell({ waiting: 0 })) return problem;
   }
 }
 
@@ -105,17 +118,24 @@ export async function actOnAll(op, chosen) {
   const started = performance.now();
   const left = [...chosen];
   const failed = [];
+  const who = self.value && { ...self.value };
+  const isOn = () => whose === who;
+  const tell = (news) => {
+    if (isOn()) bulk.set({ ...bulk.value, ...news });
+    return isOn();
+  };
+  whose = who;
   bulk.set({ op, total: chosen.length, done: 0, failed, waiting: 0, running: true });
   const worker = async () => {
-    for (let session = left.shift(); session; session = left.shift()) {
-      const problem = await oneOf(op, session);
+    for (let session = left.shift(); session && isOn(); session = left.shift()) {
+      const problem = await oneOf(op, session, tell);
       if (problem) failed.push({ id: session.id, name: session.name, problem });
-      bulk.set({ ...bulk.value, done: bulk.value.done + 1, failed: [...failed] });
+      tell({ done: bulk.value?.done + 1, failed: [...failed] });
     }
   };
   await Promise.all(Array.from({ length: ABREAST }, worker));
   const took = performance.now() - started;
-  bulk.set({ ...bulk.value, running: false, took });
+  if (!tell({ running: false, took })) return;
   const good = chosen.length - failed.length;
   speak(`${OPS[op].done}: ${good} of ${chosen.length}, in ${ms(took)}`);
 }
