@@ -188,6 +188,22 @@ test('a quota that isn’t touched stays as it is, if it is nothing or no round 
   await gil.close();
 });
 
+test('answers that take longer than it is until the next is asked for are shown', async () => {
+  const context = await person(browser, world);
+  const page = await signIn(context, tokens.ada);
+  // One is answered once the next is asked for.
+  let release = () => {};
+  await page.route('**/v1/pool', async (route) => {
+    release();
+    await new Promise((resolve) => (release = resolve));
+    await route.continue().catch(() => {});
+  });
+  await page.getByRole('link', { name: 'Pool and host' }).click();
+  await page.getByRole('rowheader', { name: 'minimal' }).waitFor();
+  wellBehaved(context);
+  await context.close();
+});
+
 test('a list that comes late isn’t taken for that of the tenant who was chosen meanwhile', async () => {
   await world.create('hers', { tenant: 'ada' });
   const admin = await person(browser, world);

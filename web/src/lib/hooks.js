@@ -2,23 +2,29 @@
 import { useCallback, useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 
 // Asks, and asks again each time one of `deps` changes or `again` is called. {data, problem, loading, again}
+// An answer is shown unless a later question has been answered: where answers take longer than it is until the
+// next is asked for, there would be none else.
 export function useAsk(ask, deps) {
   const [state, setState] = useState({ data: null, problem: null, loading: true });
-  const turn = useRef(0);
+  const { current: turns } = useRef({ asked: 0, shown: 0 });
   const again = useCallback(async () => {
-    const mine = ++turn.current;
+    const mine = ++turns.asked;
+    const show = (outcome) => {
+      if (mine < turns.shown) return;
+      turns.shown = mine;
+      setState((old) => ({ ...old, ...outcome, loading: mine < turns.asked }));
+    };
     setState((old) => ({ ...old, loading: true }));
     try {
-      const data = await ask();
-      if (mine === turn.current) setState({ data, problem: null, loading: false });
+      show({ data: await ask(), problem: null });
     } catch (problem) {
-      if (mine === turn.current) setState((old) => ({ ...old, problem, loading: false }));
+      show({ problem });
     }
   }, deps);
   useEffect(() => {
     again();
     return () => {
-      turn.current++;
+      turns.shown = turns.asked + 1;
     };
   }, [again]);
   return { ...state, again };
