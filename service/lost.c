@@ -65,13 +65,15 @@ static char *find_reason(struct tp_service *service, struct tp_live *live, bool 
 /* How often it was restored within the window; those are kept in INFO, with NOW_NS if ADD. */
 static unsigned int count_restores(json_t *info, uint64_t now_ns, bool add)
 {
+	const uint64_t window = TP_RESTORES_WINDOW_S * TP_NSEC_PER_SEC;
 	json_t *kept = json_array();
 	size_t i;
 	json_t *at;
 
 	json_array_foreach (json_object_get(info, "restored_ns"), i, at) {
 		uint64_t then = (uint64_t)json_integer_value(at);
-		if (then + TP_RESTORES_WINDOW_S * TP_NSEC_PER_SEC > now_ns)
+		/* In the future where the clock was set back since, for a while or for years. */
+		if (then + window > now_ns && then < now_ns + window)
 			json_array_append(kept, at);
 	}
 	unsigned int count = (unsigned int)json_array_size(kept);

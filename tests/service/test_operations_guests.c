@@ -200,6 +200,48 @@ Test(operations, a_dead_guest_with_an_image_is_restored_thrice_in_ten_minutes)
 	must(resume, id);
 }
 
+/* What was recorded of its restores was BY_S later than it was: the clock was set back. */
+static void set_clock_back(const char *id, uint64_t by_s)
+{
+	struct tp_live *live = tp_live_peek(service, id);
+	TP_ROW struct tp_session_row row = {0};
+
+	tp_live_copy_row(service, live, &row);
+	json_t *info = tp_row_json(row.info);
+	json_t *all = json_object_get(info, "restored_ns");
+	size_t i;
+	json_t *at;
+	json_array_foreach (all, i, at)
+		json_integer_set(at, json_integer_value(at) + (json_int_t)(by_s * TP_NSEC_PER_SEC));
+	tp_row_set_json(&row.info, info);
+	tp_live_set_row(service, live, &row, true);
+	tp_live_put(service, live);
+}
+
+Test(operations, restores_count_for_ten_minutes_by_whatever_clock)
+{
+	TP_FREE char *id = fake_create(service, &alice, "s");
+
+	must(park, id);
+	must(resume, id);
+	for (int round = 0; round < 2; round++) {
+		for (int i = 0; i < TP_RESTORES_MAX; i++) {
+			fake_end_guest(service, id);
+			tp_live_guest_lost(service, id, false);
+			cr_assert_str_eq(fake_recorded_state(id), "running");
+		}
+		set_clock_back(id, 86400);
+	}
+	for (int i = 0; i < TP_RESTORES_MAX; i++) {
+		fake_end_guest(service, id);
+		tp_live_guest_lost(service, id, false);
+	}
+	set_clock_back(id, 1);
+	fake_end_guest(service, id);
+	tp_live_guest_lost(service, id, false);
+	cr_expect_str_eq(fake_recorded_state(id), "error");
+}
+
 Test(operations, a_dead_guest_without_image_is_an_error)
 {
 	TP_FREE char *id = fake_create(service, &alice, "s");
