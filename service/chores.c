@@ -64,22 +64,17 @@ static enum tp_chore_outcome destroy(struct tp_service *service, const char *ten
 
 /* --- parking --- */
 
-/* Whether nobody has used the session since that was decided. */
-static bool still_idle(struct tp_service *service, const struct tp_chore *chore)
+static enum tp_chore_outcome park_idle(
+	struct tp_service *service, const struct tp_chore *chore, int cancel_fd)
 {
 	struct tp_actor actor = self(chore->tenant, "idle");
-	struct tp_live *live;
+	struct tp_call call = call_within(PARK_WITHIN, cancel_fd);
+	bool parked;
 
-	struct torpor_error *err = tp_live_get(service, &actor, chore->id, &live);
-	if (err) {
-		torpor_error_free(err);
-		return false;
-	}
-	pthread_mutex_lock(&service->lock);
-	bool idle = live->execs == 0 && live->active_ns == chore->active_ns;
-	pthread_mutex_unlock(&service->lock);
-	tp_live_put(service, live);
-	return idle;
+	tp_fault(TP_FAULT_KEEPER_PARK);
+	struct torpor_error *err =
+		tp_park_idle(service, &actor, chore->id, chore->active_ns, &call, &parked);
+	return err || parked ? outcome(service, err, "idle") : TP_CHORE_DONE;
 }
 
 static enum tp_chore_outcome park(
@@ -338,8 +333,7 @@ enum tp_chore_outcome tp_chore_do(
 	case TP_CHORE_EXPIRE:
 		return destroy(service, chore->tenant, chore->id, "ttl", cancel_fd);
 	case TP_CHORE_IDLE:
-		return still_idle(service, chore) ? park(service, chore, "idle", cancel_fd)
-						  : TP_CHORE_DONE;
+		return park_idle(service, chore, cancel_fd);
 	case TP_CHORE_PRESSURE:
 		return park(service, chore, "pressure", cancel_fd);
 	case TP_CHORE_PING:

@@ -219,6 +219,16 @@ size_t tp_live_briefs(struct tp_service *service, struct tp_live_brief **briefs_
 struct torpor_error *tp_destroy_due(struct tp_service *service, const struct tp_actor *actor,
 	const char *id, const struct tp_call *call, bool *ended_out) TP_MUST_USE;
 
+/* --- sleep.c --- */
+
+/*
+ * As tp_service_park, if nobody has used the session since ACTIVE_NS (of its brief) and no command
+ * runs in it once no other operation is under way. *PARKED_OUT says whether it was.
+ */
+struct torpor_error *tp_park_idle(struct tp_service *service, const struct tp_actor *actor,
+	const char *id, uint64_t active_ns, const struct tp_call *call,
+	bool *parked_out) TP_MUST_USE;
+
 /* --- lost.c --- */
 
 /*

@@ -229,8 +229,20 @@ static void run_on(struct tp_service *service, struct tp_live *live)
 		tp_keeper_wake(service);
 }
 
+/* Nobody has asked for anything since ACTIVE_NS, and no command runs. */
+static bool is_idle(struct tp_service *service, struct tp_live *live, uint64_t active_ns)
+{
+	pthread_mutex_lock(&service->lock);
+	bool idle = live->execs == 0 && live->active_ns == active_ns;
+	pthread_mutex_unlock(&service->lock);
+	return idle;
+}
+
+/* ONLY_IDLE: unless it has been used since that time (NULL: in any case); *VIEW_OUT is NULL then.
+ */
 static struct torpor_error *park_live(struct tp_service *service, const struct tp_op *op,
-	struct tp_live *live, const struct tp_call *call, json_t **view_out)
+	struct tp_live *live, const uint64_t *only_idle, const struct tp_call *call,
+	json_t **view_out)
 {
 	struct parking parking = {
 		.service = service,
@@ -242,9 +254,16 @@ static struct torpor_error *park_live(struct tp_service *service, const struct t
 	struct torpor_park_report report = {0};
 	bool done;
 
+	if (only_idle && !is_idle(service, live, *only_idle))
+		return NULL;
 	TP_TRY(tp_live_begin(service, live, TP_STATE_PARKING, TP_LIVE_IN(PARKED), call, &done));
 	if (done)
 		return tp_op_done_already(service, op, live, view_out);
+	/* From here on nobody else begins anything in it. */
+	if (only_idle && !is_idle(service, live, *only_idle)) {
+		run_on(service, live);
+		return NULL;
+	}
 	struct torpor_error *err = park_begun(&parking, &report);
 	tp_session_row_deinit(&parking.row);
 	if (err) {
@@ -262,12 +281,12 @@ static struct torpor_error *park_live(struct tp_service *service, const struct t
 }
 
 static struct torpor_error *park(struct tp_service *service, const struct tp_op *op, const char *id,
-	const struct tp_call *call, json_t **view_out)
+	const uint64_t *only_idle, const struct tp_call *call, json_t **view_out)
 {
 	struct tp_live *live;
 
 	TP_TRY(tp_op_get(service, op->actor, TP_PERM_OPERATE, id, &live));
-	struct torpor_error *err = park_live(service, op, live, call, view_out);
+	struct torpor_error *err = park_live(service, op, live, only_idle, call, view_out);
 	tp_live_put(service, live);
 	return err;
 }
@@ -278,7 +297,19 @@ struct torpor_error *tp_service_park(struct tp_service *service, const struct tp
 	TP_JSON json_t *result = tp_op_result(id);
 	struct tp_op op = tp_op_on(actor, "park", id, 200, result);
 
-	return tp_refuse(service, &op, park(service, &op, id, call, view_out));
+	return tp_refuse(service, &op, park(service, &op, id, NULL, call, view_out));
+}
+
+struct torpor_error *tp_park_idle(struct tp_service *service, const struct tp_actor *actor,
+	const char *id, uint64_t active_ns, const struct tp_call *call, bool *parked_out)
+{
+	TP_JSON json_t *result = tp_op_result(id);
+	TP_JSON json_t *view = NULL;
+	struct tp_op op = tp_op_on(actor, "park", id, 200, result);
+
+	struct torpor_error *err = park(service, &op, id, &active_ns, call, &view);
+	*parked_out = !err && view;
+	return tp_refuse(service, &op, err);
 }
 
 static struct torpor_error *cancel_park(

@@ -429,3 +429,74 @@ Test(operations, a_session_whose_time_ends_while_it_is_parked_is_kept)
 	pthread_join(keeper, NULL);
 	cr_expect_str_eq(fake_recorded_state(id), "parked");
 }
+
+/* --- That nobody uses --- */
+
+static uint64_t active_of(const char *id)
+{
+	struct tp_live *live = tp_live_peek(service, id);
+
+	pthread_mutex_lock(&service->lock);
+	uint64_t active_ns = live->active_ns;
+	pthread_mutex_unlock(&service->lock);
+	tp_live_put(service, live);
+	return active_ns;
+}
+
+static bool park_idle(const char *id, uint64_t active_ns)
+{
+	struct tp_actor self = tp_actor_self("alice");
+	bool parked;
+
+	ok(tp_park_idle(service, &self, id, active_ns, &forever, &parked));
+	return parked;
+}
+
+static void park_if_idle(const char *id)
+{
+	cr_expect_not(park_idle(id, active_of(id)));
+}
+
+Test(operations, who_is_not_idle_any_more_is_not_parked)
+{
+	TP_FREE char *id = fake_create(service, &alice, "s");
+
+	run_and(id, park_if_idle);
+	cr_expect_not(park_idle(id, active_of(id) - 1));
+	cr_expect_str_eq(fake_recorded_state(id), "running");
+	cr_expect(park_idle(id, active_of(id)));
+	cr_expect_str_eq(fake_recorded_state(id), "parked");
+}
+
+struct idle {
+	const char *id;
+	uint64_t active_ns;
+};
+
+static void *must_not_park(void *data)
+{
+	struct idle *idle = data;
+
+	cr_assert_not(park_idle(idle->id, idle->active_ns));
+	return NULL;
+}
+
+Test(operations, a_session_that_is_used_as_it_is_to_be_parked_runs_on)
+{
+	TP_FREE char *id = fake_create(service, &alice, "s");
+	struct tp_live *live = tp_live_peek(service, id);
+	struct idle idle = {.id = id, .active_ns = active_of(id)};
+	pthread_t keeper;
+	bool done;
+
+	ok(tp_live_hold(service, live, TP_LIVE_IN(RUNNING), 0, "hold", &forever, &done));
+	cr_assert_eq(pthread_create(&keeper, NULL, must_not_park, &idle), 0);
+	while (!is_waited_for(id))
+		sched_yield();
+	tp_live_touch(service, live);
+	tp_live_end(service, live, TP_STATE_RUNNING);
+	pthread_join(keeper, NULL);
+	cr_expect_str_eq(fake_recorded_state(id), "running");
+	cr_expect_eq(live->state, TP_STATE_RUNNING);
+	tp_live_put(service, live);
+}
