@@ -222,7 +222,8 @@ static void run_on(struct tp_service *service, struct tp_live *live)
 	bool ended = tp_session_state(live->core) == TORPOR_SESSION_ENDED;
 
 	pthread_mutex_lock(&service->lock);
-	live->lost = ended;
+	/* Something else that is to be looked after still is. */
+	live->lost = live->lost || ended;
 	pthread_mutex_unlock(&service->lock);
 	tp_live_end(service, live, live->before);
 	if (ended)

@@ -314,6 +314,22 @@ Test(operations, a_dead_guest_that_could_not_be_looked_at_is_not_forgotten)
 	tp_live_put(service, live);
 }
 
+/* What became of it couldn't be recorded, and then a park failed: the next torpord has to know. */
+Test(operations, a_guest_that_is_to_be_looked_after_still_is_when_a_park_has_failed)
+{
+	TP_FREE char *id = fake_create(service, &alice, "s");
+	struct tp_live *live = tp_live_peek(service, id);
+	json_t *view = NULL;
+
+	tp_session_set_state(live->core, TORPOR_SESSION_PAUSED);
+	fake.fail_commits = 1;
+	cr_expect_not(tp_live_guest_changed(service, id));
+	fake.fail_commits = 1;
+	fails(park(id, &view), TORPOR_E_IO);
+	cr_expect(is_lost(live), "the keeper won't come back");
+	tp_live_put(service, live);
+}
+
 /* As by `virsh suspend` and `virsh resume`. */
 Test(operations, a_guest_that_others_pause_is_paused)
 {
