@@ -196,6 +196,21 @@ static void on_progress(void *data, const char *stage, const char *line)
 		how->progress(how->data, stage, line);
 }
 
+/* By the entry's turn. TMPL, which was built, is taken, unless it was removed since. */
+static struct torpor_error *put_to_use(
+	struct tp_service *service, struct tp_template_entry *entry, struct torpor_template *tmpl)
+{
+	struct torpor_template_info info;
+
+	struct torpor_error *err = torpor_template_lookup(service->engine, entry->name, &info);
+	if (err) {
+		torpor_template_close(tmpl);
+		return err;
+	}
+	tp_template_put_to_use(service, entry, tmpl);
+	return NULL;
+}
+
 /* While `building`: builds, puts to use, records. */
 static struct torpor_error *build(struct tp_service *service, struct tp_template_entry *entry,
 	struct build *how, const struct tp_op *op)
@@ -216,9 +231,10 @@ static struct torpor_error *build(struct tp_service *service, struct tp_template
 		torpor_template_close(tmpl);
 		return err;
 	}
-	tp_template_put_to_use(service, entry, tmpl);
+	err = put_to_use(service, entry, tmpl);
 	tp_turn_give(entry->turn);
-	tp_template_note_failure(service->templates, entry, NULL);
+	tp_template_note_failure(service->templates, entry, err);
+	TP_TRY(err);
 	return tp_settle(service, op, NULL, NULL);
 }
 

@@ -8,7 +8,7 @@
 
 #include "base/mem.h"
 #include "serving.h"
-#include "service/templates.h"
+#include "service/templates_priv.h"
 
 TestSuite(stock, .fini = serving_clean_up, .timeout = 200);
 
@@ -256,5 +256,64 @@ Test(stock, a_template_is_built_used_and_removed)
 	it_ok(tp_service_destroy(service, &serving_actor, id, &call));
 	it_ok(tp_service_remove_template(service, &host, "built", false));
 	it_fails(tp_service_template(service, &host, "built", &view), TORPOR_E_NOT_FOUND);
+	serving_end(service);
+}
+
+struct building {
+	struct tp_service *service;
+	struct torpor_template_spec spec;
+};
+
+static void *must_not_build(void *data)
+{
+	struct building *building = data;
+	struct tp_call call = tp_call_within(300 * TP_NSEC_PER_SEC);
+	struct tp_actor host = admin();
+	json_t *view = NULL;
+
+	it_fails(tp_service_build_template(
+			 building->service, &host, &building->spec, NULL, NULL, &call, &view),
+		TORPOR_E_NOT_FOUND);
+	return NULL;
+}
+
+/* Nobody tells of it but whoever builds it. */
+static void await_stored(struct tp_service *service, const char *name)
+{
+	struct torpor_template_info info;
+	struct torpor_error *err;
+
+	while ((err = torpor_template_lookup(service->engine, name, &info))) {
+		torpor_error_free(err);
+		poll(NULL, 0, 10);
+	}
+}
+
+/* As who waits for the same turn may, and is the first. */
+Test(stock, a_template_that_is_removed_before_it_is_in_use_is_not_used)
+{
+	const char *dir = serving_dir();
+	TP_FREE char *templates = tp_asprintf("%s/templates", dir);
+	TP_FREE char *kernel = tp_asprintf("%s/vmlinuz", it_guest_dir());
+	TP_FREE char *initrd = tp_asprintf("%s/initrd.img", it_guest_dir());
+	struct building building = {.spec = {.name = "built",
+					    .kernel = kernel,
+					    .initrd = initrd,
+					    .memory = 128 * TP_MIB}};
+	struct tp_call call = tp_call_within(300 * TP_NSEC_PER_SEC);
+	struct torpor_template *tmpl = NULL;
+	struct tp_template_entry *entry;
+	pthread_t builder;
+
+	cr_assert_eq(unlink(templates), 0);
+	struct tp_service *service = building.service = serving_open(dir);
+	it_ok(tp_template_entry_get(service->templates, "built", &entry));
+	it_ok(tp_turn_take(entry->turn, &call, "built"));
+	cr_assert_eq(pthread_create(&builder, NULL, must_not_build, &building), 0);
+	await_stored(service, "built");
+	it_ok(torpor_template_remove(service->engine, "built"));
+	tp_turn_give(entry->turn);
+	pthread_join(builder, NULL);
+	it_fails(tp_template_use(service, "built", &call, &tmpl), TORPOR_E_NOT_FOUND);
 	serving_end(service);
 }
