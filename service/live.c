@@ -407,6 +407,7 @@ void tp_live_set_row(
 	struct tp_session_row old = live->row;
 	live->row = *row;
 	live->recorded = recorded;
+	live->unrecorded = false;
 	pthread_mutex_unlock(&service->lock);
 	*row = (struct tp_session_row){0};
 	tp_session_row_deinit(&old);

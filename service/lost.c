@@ -291,6 +291,8 @@ static struct torpor_error *follow_guest(
 
 	if (core != TORPOR_SESSION_RUNNING && core != TORPOR_SESSION_PAUSED)
 		return NULL;
+	if (live->unrecorded)
+		TP_TRY(tp_park_record_again(service, live));
 	TP_TRY(torpor_session_handover(live->core, &handover));
 	if (strcmp(handover, live->row.handover) != 0) {
 		place_again(service, live);

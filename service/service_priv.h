@@ -67,6 +67,7 @@ struct tp_live {
 
 	/* Written by the operation that is under way, under the lock. */
 	struct torpor_session *core; /* NULL without process */
+	bool unrecorded;	     /* the records may say that it is parked, and `row` doesn't */
 };
 
 struct tp_service_metrics;
@@ -228,6 +229,9 @@ struct torpor_error *tp_destroy_due(struct tp_service *service, const struct tp_
 struct torpor_error *tp_park_idle(struct tp_service *service, const struct tp_actor *actor,
 	const char *id, uint64_t active_ns, const struct tp_call *call,
 	bool *parked_out) TP_MUST_USE;
+/* By the operation, of one that is `unrecorded`: records what it is. */
+struct torpor_error *tp_park_record_again(
+	struct tp_service *service, struct tp_live *live) TP_MUST_USE;
 
 /* --- lost.c --- */
 

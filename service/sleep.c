@@ -102,34 +102,57 @@ static void describe_parked(struct parking *parking)
 	row->changed_ns = now;
 }
 
+/* ROW's session, which runs, with the image that it has. */
+static struct tp_change *describe_back(const struct tp_session_row *row)
+{
+	struct tp_change *change = tp_change_new();
+
+	tp_change_put_session(change, row);
+	if (row->park_uuid)
+		put_park_image(change, row);
+	else
+		tp_change_remove_image(change, row->id);
+	return change;
+}
+
 /*
  * A park that fails with its image durable: the records are put back to a session that runs, with
  * the image that the core leaves (the new one where it has replaced another, else none). Before the
  * core takes that away: should this process die behind it, none is recorded as parked without one.
+ * Where that fails, too, it is left to the keeper.
  */
 static void put_back(struct parking *parking)
 {
 	struct tp_service *service = parking->service;
 	struct tp_live *live = parking->live;
-	struct tp_change *change = tp_change_new();
 	TP_ROW struct tp_session_row row = {0};
 
 	tp_live_copy_row(service, live, &row);
 	int64_t before = (int64_t)row.park_bytes;
 	struct torpor_error *none = row.park_uuid ? describe_image(service, &row) : NULL;
-	if (none || !row.park_uuid) {
+	if (none) {
 		torpor_error_free(none);
 		tp_row_set(&row.park_uuid, NULL);
-		row.park_bytes = 0;
-		tp_change_put_session(change, &row);
-		tp_change_remove_image(change, row.id);
-	} else {
-		tp_change_put_session(change, &row);
-		put_park_image(change, &row);
 	}
-	tp_settle_undo(service, parking->op, change);
+	if (!row.park_uuid)
+		row.park_bytes = 0;
+	struct torpor_error *err = tp_settle_take_back(service, parking->op, describe_back(&row));
 	tp_admission_images(service->admission, live->tenant, (int64_t)row.park_bytes - before);
 	tp_live_set_row(service, live, &row, true);
+	pthread_mutex_lock(&service->lock);
+	live->unrecorded = err;
+	pthread_mutex_unlock(&service->lock);
+	tp_error_log(err);
+}
+
+struct torpor_error *tp_park_record_again(struct tp_service *service, struct tp_live *live)
+{
+	TP_ROW struct tp_session_row row = {0};
+
+	tp_live_copy_row(service, live, &row);
+	TP_TRY(tp_records_commit(service->records, describe_back(&row)));
+	tp_live_set_row(service, live, &row, true);
+	return NULL;
 }
 
 /* Unless somebody has cancelled it. */
@@ -223,10 +246,11 @@ static void run_on(struct tp_service *service, struct tp_live *live)
 
 	pthread_mutex_lock(&service->lock);
 	/* Something else that is to be looked after still is. */
-	live->lost = live->lost || ended;
+	live->lost = live->lost || ended || live->unrecorded;
+	bool lost = live->lost;
 	pthread_mutex_unlock(&service->lock);
 	tp_live_end(service, live, live->before);
-	if (ended)
+	if (lost)
 		tp_keeper_wake(service);
 }
 

@@ -56,6 +56,8 @@ struct fake {
 	enum torpor_source source;    /* of the next processes */
 	bool replace_process;	      /* the next start gives its first process up */
 	bool fail_take_back;	      /* and the commit then fails */
+	bool fail_undo;		      /* the next commit that is waited for at once fails */
+	bool undo_failed;	      /* one did */
 	void (*on_read)(void);	      /* once, behind the next reading of a session's row */
 };
 

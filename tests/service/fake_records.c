@@ -258,6 +258,11 @@ struct torpor_error *tp_commit_wait(struct tp_commit *commit)
 
 struct torpor_error *tp_records_commit(struct tp_records *records, struct tp_change *change)
 {
+	pthread_mutex_lock(&fake.lock);
+	fake.fail_commits += fake.fail_undo;
+	fake.undo_failed = fake.undo_failed || fake.fail_undo;
+	fake.fail_undo = false;
+	pthread_mutex_unlock(&fake.lock);
 	return tp_commit_wait(tp_records_submit(records, change));
 }
 

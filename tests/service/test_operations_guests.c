@@ -330,6 +330,34 @@ Test(operations, a_guest_that_is_to_be_looked_after_still_is_when_a_park_has_fai
 	tp_live_put(service, live);
 }
 
+/* The disk is full behind a park's commit: as nobody's the next torpord would end the guest. */
+Test(operations, a_guest_that_is_recorded_as_parked_and_runs_is_recorded_again)
+{
+	TP_FREE char *id = fake_create(service, &alice, "s");
+	struct tp_live *live = tp_live_peek(service, id);
+	json_t *view = NULL;
+
+	fake_fault("park.committed");
+	fake.fail_undo = true;
+	fails(park(id, &view), TORPOR_E_IO);
+	fake_fault(NULL);
+	cr_assert_str_eq(fake_recorded_state(id), "parked");
+	cr_expect_eq(live->state, TP_STATE_RUNNING);
+	cr_expect(is_lost(live), "the keeper won't come");
+	/* As the keeper does, which doesn't succeed at once. */
+	fake.fail_undo = true;
+	cr_expect(tp_live_guest_lost(service, id, false));
+	cr_expect_not(tp_live_guest_changed(service, id));
+	cr_expect(is_lost(live));
+	cr_expect(tp_live_guest_lost(service, id, false));
+	cr_expect(tp_live_guest_changed(service, id));
+	cr_expect_not(is_lost(live));
+	cr_expect_str_eq(fake_recorded_state(id), "running");
+	cr_expect_eq(fake_recorded_images(), 0);
+	must(park, id);
+	tp_live_put(service, live);
+}
+
 /* As by `virsh suspend` and `virsh resume`. */
 Test(operations, a_guest_that_others_pause_is_paused)
 {
