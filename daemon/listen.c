@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/lock.h"
 #include "base/mem.h"
 #include "daemon/config.h"
 
@@ -82,6 +84,33 @@ static struct torpor_error *make_directory_of(const char *path)
 	return NULL;
 }
 
+/* Whoever takes PATH, or removes it, looks first who has it: nobody else does meanwhile. */
+static struct torpor_error *lock_name(const char *lock, int *fd_out)
+{
+	for (;;) {
+		struct stat mine;
+		struct stat there;
+		TP_FD int fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+		if (fd < 0)
+			return tp_error_errno(errno, "open", lock);
+		if (tp_lock_soon(fd) != 0)
+			return tp_error_errno(errno, "lock", lock);
+		/* Whoever had it may have removed it before it was ours. */
+		if (fstat(fd, &mine) == 0 && lstat(lock, &there) == 0 &&
+			mine.st_ino == there.st_ino && mine.st_dev == there.st_dev) {
+			*fd_out = TP_TAKE_FD(fd);
+			return NULL;
+		}
+	}
+}
+
+static void unlock_name(const char *lock, int fd)
+{
+	unlink(lock);
+	tp_close(fd);
+}
+
 /* Binds to a name nobody looks at, makes it what it is to be, and moves it to PATH. */
 static struct torpor_error *bind_at(
 	int fd, const char *path, mode_t mode, const char *group, const char *temporary)
@@ -104,12 +133,12 @@ static struct torpor_error *bind_at(
 	return NULL;
 }
 
-struct torpor_error *tp_listen_unix(const char *path, mode_t mode, const char *group, int *fd_out)
+/* Under the name's lock. */
+static struct torpor_error *take_name(const char *path, mode_t mode, const char *group, int *fd_out)
 {
 	struct sockaddr_un address;
 
 	TP_TRY(unix_address(path, &address));
-	TP_TRY(make_directory_of(path));
 	TP_TRY(check_old_socket(path, &address));
 	TP_FD int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
@@ -124,7 +153,22 @@ struct torpor_error *tp_listen_unix(const char *path, mode_t mode, const char *g
 	return NULL;
 }
 
-void tp_listen_remove(const char *path, int fd)
+struct torpor_error *tp_listen_unix(const char *path, mode_t mode, const char *group, int *fd_out)
+{
+	TP_FREE char *lock = tp_asprintf("%s.lock", path);
+	struct sockaddr_un address;
+	int lock_fd;
+
+	TP_TRY(unix_address(path, &address));
+	TP_TRY(make_directory_of(path));
+	TP_TRY(lock_name(lock, &lock_fd));
+	struct torpor_error *err = take_name(path, mode, group, fd_out);
+	unlock_name(lock, lock_fd);
+	return err;
+}
+
+/* Under the name's lock. */
+static void remove_name(const char *path, int fd)
 {
 	struct sockaddr_un address;
 	struct stat st;
@@ -140,6 +184,20 @@ void tp_listen_remove(const char *path, int fd)
 	if (!err)
 		unlink(path);
 	torpor_error_free(err);
+}
+
+void tp_listen_remove(const char *path, int fd)
+{
+	TP_FREE char *lock = tp_asprintf("%s.lock", path);
+	int lock_fd;
+
+	struct torpor_error *err = lock_name(lock, &lock_fd);
+	if (err) {
+		tp_error_log(err);
+		return;
+	}
+	remove_name(path, fd);
+	unlock_name(lock, lock_fd);
 }
 
 struct torpor_error *tp_listen_tcp(const char *where, int *fd_out)

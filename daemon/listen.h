@@ -11,7 +11,7 @@
  * A UNIX socket at PATH, non-blocking and listening, with MODE and GROUP (NULL: as it comes). It
  * appears under its name at once complete. What lies there is replaced if it is a socket on which
  * nobody answers; BUSY if somebody does, EXISTS if it is something else. A missing directory is
- * made.
+ * made. Of several that want PATH at once, one has it; PATH.lock is there only meanwhile.
  */
 struct torpor_error *tp_listen_unix(
 	const char *path, mode_t mode, const char *group, int *fd_out) TP_MUST_USE;
