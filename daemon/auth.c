@@ -49,18 +49,13 @@ struct tp_auth *tp_auth_free(struct tp_auth *auth)
 	return NULL;
 }
 
-struct torpor_error *tp_auth_reload(struct tp_auth *auth, const struct tp_auth_config *config)
+void tp_auth_exchange(struct tp_auth *auth, struct tp_auth *newer)
 {
-	struct tp_jwt_keys *keys = NULL;
-
-	if (config->jwks)
-		TP_TRY(tp_jwt_keys_load(config, &keys));
 	pthread_rwlock_wrlock(&auth->lock);
 	struct tp_jwt_keys *old = auth->keys;
-	auth->keys = keys;
+	auth->keys = newer->keys;
 	pthread_rwlock_unlock(&auth->lock);
-	tp_jwt_keys_free(old);
-	return NULL;
+	newer->keys = old;
 }
 
 static struct torpor_error *unknown(void)

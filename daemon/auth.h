@@ -20,9 +20,8 @@ struct torpor_error *tp_auth_new(const struct tp_auth_config *config, struct tp_
 struct tp_auth *tp_auth_free(struct tp_auth *auth);
 TP_DEFINE_CLEANUP(struct tp_auth *, tp_auth_free)
 
-/* Another configuration, and the JWKS file anew; on failure the old ones stay. Any time. */
-struct torpor_error *tp_auth_reload(
-	struct tp_auth *auth, const struct tp_auth_config *config) TP_MUST_USE;
+/* AUTH has from now on what NEWER has read, and NEWER what AUTH had. Any time. */
+void tp_auth_exchange(struct tp_auth *auth, struct tp_auth *newer);
 
 /*
  * AUTHORIZATION is that header, or NULL; PEER_FD the UNIX socket's connection, or -1. All but the

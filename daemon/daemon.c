@@ -21,7 +21,7 @@
 #define PATIENCE_NS    (30 * TP_NSEC_PER_SEC) /* for running requests, when it ends */
 
 struct tp_daemon {
-	struct tp_daemon_config *config;
+	struct tp_daemon_config *config; /* that it was started with */
 	struct tp_service *service;
 	struct tp_auth *auth;
 	struct tp_logins *logins;
@@ -30,15 +30,25 @@ struct tp_daemon {
 	int socket_fd; /* our own UNIX socket, to be removed; -1: none, or systemd's */
 };
 
+/* The files that CONFIG names. *TLS_OUT is NULL where there is none; both are to be freed, on
+ * failure too. */
+static struct torpor_error *read_files(
+	const struct tp_daemon_config *config, struct tp_auth **auth_out, struct tp_tls **tls_out)
+{
+	*auth_out = NULL;
+	*tls_out = NULL;
+	TP_TRY(tp_auth_new(&config->auth, NULL, auth_out));
+	if (config->tls_cert)
+		TP_TRY(tp_tls_new(config->tls_cert, config->tls_key, tls_out));
+	return NULL;
+}
+
 struct torpor_error *tp_daemon_check(const struct tp_daemon_config *config)
 {
 	TP_CLEANUP(tp_auth_free) struct tp_auth *auth = NULL;
 	TP_CLEANUP(tp_tls_free) struct tp_tls *tls = NULL;
 
-	TP_TRY(tp_auth_new(&config->auth, NULL, &auth));
-	if (config->tls_cert)
-		TP_TRY(tp_tls_new(config->tls_cert, config->tls_key, &tls));
-	return NULL;
+	return read_files(config, &auth, &tls);
 }
 
 /* --- start --- */
@@ -159,19 +169,20 @@ static bool differ(const char *a, const char *b)
 }
 
 /* What is only looked at when torpord starts. What the service has to say of its own, it says. */
-static void warn_of_restart(const struct tp_daemon_config *old, const struct tp_daemon_config *new)
+static void warn_of_restart(
+	const struct tp_daemon_config *running, const struct tp_daemon_config *new)
 {
 	const struct {
 		const char *what;
 		bool changed;
 	} fixed[] = {
-		{"[daemon] state_dir", differ(old->state_dir, new->state_dir)},
-		{"[daemon] socket", differ(old->socket, new->socket)},
-		{"[daemon] socket_mode", old->socket_mode != new->socket_mode},
-		{"[daemon] socket_group", differ(old->socket_group, new->socket_group)},
-		{"[tcp] listen", differ(old->tcp_listen, new->tcp_listen)},
-		{"[tcp] plain", old->tcp_plain != new->tcp_plain},
-		{"[tcp] tls_cert", !old->tls_cert != !new->tls_cert},
+		{"[daemon] state_dir", differ(running->state_dir, new->state_dir)},
+		{"[daemon] socket", differ(running->socket, new->socket)},
+		{"[daemon] socket_mode", running->socket_mode != new->socket_mode},
+		{"[daemon] socket_group", differ(running->socket_group, new->socket_group)},
+		{"[tcp] listen", differ(running->tcp_listen, new->tcp_listen)},
+		{"[tcp] plain", running->tcp_plain != new->tcp_plain},
+		{"[tcp] tls_cert", !running->tls_cert != !new->tls_cert},
 	};
 
 	for (size_t i = 0; i < TP_ARRAY_LEN(fixed); i++) {
@@ -184,24 +195,19 @@ static void warn_of_restart(const struct tp_daemon_config *old, const struct tp_
 struct torpor_error *tp_daemon_reload(struct tp_daemon *daemon, struct tp_daemon_config *config)
 {
 	TP_CLEANUP(tp_config_free) struct tp_daemon_config *new = config;
+	TP_CLEANUP(tp_auth_free) struct tp_auth *auth = NULL;
+	TP_CLEANUP(tp_tls_free) struct tp_tls *tls = NULL;
 
 	new->service.engine.log = tp_daemon_log_line;
 	/* First all that can fail, so that it is all or nothing. */
-	TP_TRY(tp_daemon_check(new));
+	TP_TRY(read_files(new, &auth, &tls));
 	TP_TRY(tp_service_reload(daemon->service, &new->service));
-	TP_TRY(tp_auth_reload(daemon->auth, &new->auth));
-	if (daemon->tls && new->tls_cert)
-		TP_TRY(tp_tls_reload(daemon->tls, new->tls_cert, new->tls_key));
+	tp_auth_exchange(daemon->auth, auth);
+	if (daemon->tls && tls)
+		tp_tls_take(daemon->tls, tls);
 	http_configure(daemon->http, &new->http);
 	tp_daemon_log_level(new->log_level);
 	warn_of_restart(daemon->config, new);
-
-	/* The socket's name is still needed; the rest of the old one isn't. */
-	char *socket = new->socket;
-	new->socket = daemon->config->socket;
-	daemon->config->socket = socket;
-	tp_config_free(daemon->config);
-	daemon->config = TP_TAKE(new);
 	return NULL;
 }
 

@@ -141,18 +141,14 @@ struct tp_tls *tp_tls_free(struct tp_tls *tls)
 	return NULL;
 }
 
-struct torpor_error *tp_tls_reload(struct tp_tls *tls, const char *cert_path, const char *key_path)
+void tp_tls_take(struct tp_tls *tls, struct tp_tls *newer)
 {
-	TP_CLEANUP(credentials_free) struct credentials *c = NULL;
-
-	TP_TRY(load(cert_path, key_path, &c));
 	pthread_mutex_lock(&tls->lock);
-	if (strcmp(c->pem, tls->current->pem) != 0) {
-		c->older = tls->current;
-		tls->current = TP_TAKE(c);
+	if (strcmp(newer->current->pem, tls->current->pem) != 0) {
+		newer->current->older = tls->current;
+		tls->current = TP_TAKE(newer->current);
 	}
 	pthread_mutex_unlock(&tls->lock);
-	return NULL;
 }
 
 void tp_tls_current(struct tp_tls *tls, gnutls_pcert_st **chain_out, unsigned int *length_out,

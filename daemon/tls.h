@@ -18,9 +18,8 @@ struct torpor_error *tp_tls_new(
 struct tp_tls *tp_tls_free(struct tp_tls *tls);
 TP_DEFINE_CLEANUP(struct tp_tls *, tp_tls_free)
 
-/* From now on other files; on failure the old ones serve on. */
-struct torpor_error *tp_tls_reload(
-	struct tp_tls *tls, const char *cert_path, const char *key_path) TP_MUST_USE;
+/* TLS serves from now on with what NEWER has read; NEWER can only be freed afterwards. Any time. */
+void tp_tls_take(struct tp_tls *tls, struct tp_tls *newer);
 
 /* What serves now; valid as long as TLS. */
 void tp_tls_current(struct tp_tls *tls, gnutls_pcert_st **chain_out, unsigned int *length_out,

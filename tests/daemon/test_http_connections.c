@@ -431,12 +431,15 @@ Test(tls, serves_and_takes_another_certificate)
 
 	cr_assert(rename(cert, first) == 0);
 	test_make_cert(server.dir, "second");
-	struct torpor_error *err = tp_tls_reload(server.tls, first, key);
+	struct tp_tls *newer = NULL;
+	struct torpor_error *err = tp_tls_new(first, key, &newer);
 	cr_assert(err, "a key that isn't the certificate's was taken");
 	torpor_error_free(err);
 	cr_assert_eq(ask_tls(first, CURL_SSLVERSION_TLSv1_2), 200);
-	err = tp_tls_reload(server.tls, cert, key);
+	err = tp_tls_new(cert, key, &newer);
 	cr_assert(!err, "%s", torpor_error_message(err));
+	tp_tls_take(server.tls, newer);
+	tp_tls_free(newer);
 	cr_assert_eq(ask_tls(first, CURL_SSLVERSION_TLSv1_2), 0);
 	cr_assert_eq(ask_tls(cert, CURL_SSLVERSION_TLSv1_3), 200);
 	test_server_stop(&server);

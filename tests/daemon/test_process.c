@@ -289,6 +289,64 @@ Test(process, reloads)
 	stop();
 }
 
+static int times_logged(const char *text)
+{
+	TP_FREE char *log = log_text();
+	int times = 0;
+
+	for (const char *at = log; (at = strstr(at, text)); at += strlen(text))
+		times++;
+	return times;
+}
+
+/* What needs a restart is told for as long as it does. */
+Test(process, compares_with_what_runs)
+{
+	static const char told[] = "[tcp] listen has changed: that needs a restart";
+
+	start();
+	write_conf("[tcp]\nlisten = 127.0.0.1:0\nplain = yes\n");
+	reload();
+	cr_expect_eq(times_logged(told), 1);
+	reload();
+	cr_expect_eq(times_logged(told), 2);
+	write_conf("");
+	reload();
+	cr_expect_eq(times_logged(told), 2);
+	stop();
+}
+
+static void write_text(int fd, const char *text)
+{
+	cr_assert(fd >= 0);
+	cr_assert(write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+	tp_close(fd);
+}
+
+/* Were the keys read again after the rest is done, they could be others by then. */
+Test(process, loads_what_it_has_checked)
+{
+	TP_FREE char *jwks = tp_asprintf("%s/jwks", where.dir);
+	TP_FREE char *broken = tp_asprintf("%s/broken", where.dir);
+	TP_FREE char *text =
+		tp_asprintf("[http]\nmax_body = 2K\n[auth]\nalgorithms = HS256\njwks = %s\n", jwks);
+
+	start();
+	cr_assert(mkfifo(jwks, 0600) == 0);
+	write_text(open(broken, O_WRONLY | O_CREAT | O_CLOEXEC, 0600), "{");
+	write_conf(text);
+	kill(torpord, SIGHUP);
+	expect_notice("RELOADING=1\nMONOTONIC_USEC=");
+	int fd = open(jwks, O_WRONLY | O_CLOEXEC); /* once torpord reads */
+	cr_assert(rename(broken, jwks) == 0);
+	write_text(fd, "{\"keys\":[{\"kty\":\"oct\",\"k\":"
+		       "\"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\"}]}");
+	expect_notice("READY=1");
+	expect_logged("<6>the configuration was read again");
+	cr_assert_eq(status_of_body(3000), 413);
+	stop();
+}
+
 Test(process, takes_a_socket_from_systemd)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
