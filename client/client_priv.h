@@ -113,10 +113,12 @@ struct tp_event_stream {
 	const char *body;
 	uint64_t last_event_id;
 	uint64_t silence_ns;
+	bool (*begun)(void *data); /* before the first event, once torpord is there; false ends it;
+				    * or NULL */
 	torpor_client_event_fn *fn;
 	void *data;
 };
-/* *FATE_OUT as tp_http_once; *ENDED_OUT whether FN ended it. Both are always set. */
+/* *FATE_OUT as tp_http_once; *ENDED_OUT whether a function ended it. Both are always set. */
 struct torpor_error *tp_event_stream(struct torpor_client *client,
 	const struct tp_event_stream *stream, const struct tp_call *call,
 	struct tp_http_fate *fate_out, bool *ended_out) TP_MUST_USE;

@@ -19,7 +19,8 @@ struct reading {
 	const struct tp_event_stream *stream;
 	struct tp_sse sse;
 	struct torpor_error *failure; /* that an event told */
-	bool ended;		      /* by the caller's function */
+	bool begun;
+	bool ended; /* by the caller's function */
 };
 
 static uint64_t number_of(const char *id)
@@ -57,8 +58,15 @@ static bool on_event(void *data, const struct tp_sse_event *event)
 static struct torpor_error *on_bytes(void *data, const void *bytes, size_t len, bool *end)
 {
 	struct reading *reading = data;
-	struct torpor_error *err = tp_sse_feed(&reading->sse, bytes, len);
+	const struct tp_event_stream *stream = reading->stream;
 
+	if (!reading->begun && stream->begun && !stream->begun(stream->data)) {
+		reading->ended = true;
+		*end = true;
+		return NULL;
+	}
+	reading->begun = true;
+	struct torpor_error *err = tp_sse_feed(&reading->sse, bytes, len);
 	*end = reading->sse.ended;
 	return err;
 }
@@ -114,7 +122,19 @@ struct following {
 	void *data;
 	uint64_t last_id;
 	bool heard; /* since the connection was made */
+	bool gap;   /* one was lost that had given no event to go on behind */
 };
+
+static bool tell_gap(void *data)
+{
+	struct following *following = data;
+	struct torpor_client_event reset = {.type = "reset", .data = "{}", .data_len = 2};
+
+	if (!following->gap)
+		return true;
+	following->gap = false;
+	return following->fn(following->data, &reset);
+}
 
 static bool follow(void *data, const struct torpor_client_event *event)
 {
@@ -183,6 +203,7 @@ static struct torpor_error *follow_on(struct torpor_client *client, struct tp_ev
 		if (ended)
 			return NULL;
 		connected = connected || fate.began;
+		following->gap = !following->last_id && (following->gap || fate.began);
 		if (err && (!connected || (!fate.lost && is_final(err))))
 			return TP_TAKE(err);
 		if (!tp_retry_end(
@@ -205,6 +226,7 @@ struct torpor_error *torpor_client_events(struct torpor_client *client,
 		.method = "GET",
 		.path = path,
 		.silence_ns = SILENCE_NS,
+		.begun = tell_gap,
 		.fn = follow,
 		.data = &following,
 	};

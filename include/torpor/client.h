@@ -234,8 +234,9 @@ struct torpor_client_events {
 
 /*
  * Gives events until FN says no, or CALL ends (no default bound). A connection that is lost, or
- * that has been silent for 45 s, is made anew behind the last event; after a minute of failures the
- * last of them is returned. The first connection isn't tried again. EVENTS may be NULL.
+ * that has been silent for 45 s, is made anew behind the last event; where there was none yet, a
+ * "reset" without an id comes first. After a minute of failures the last of them is returned. The
+ * first connection isn't tried again. EVENTS may be NULL.
  */
 struct torpor_error *torpor_client_events(struct torpor_client *client,
 	const struct torpor_client_events *events, const struct torpor_call *call,

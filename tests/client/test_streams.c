@@ -213,6 +213,44 @@ Test(events, go_on_behind_the_last_one)
 	ct_close(&peer, client);
 }
 
+Test(events, are_missing_where_there_is_none_to_go_on_behind)
+{
+	struct peer peer;
+	TP_BUF struct tp_buf got = {0};
+	struct torpor_client *client = ct_open(&peer,
+		EVENTS "<stream\n<chunk :\\n\\n\n<close\n" EVENTS
+		       ">!h Last-Event-ID\n<close\n" EVENTS ">!h Last-Event-ID\n<stream\n"
+		       "<chunk :\\n\\nevent: usage\\ndata: u\\n\\n\n<close\n" EVENTS
+		       ">!h Last-Event-ID\n<stream\n"
+		       "<chunk id: 8\\nevent: pool\\ndata: a\\n\\n\n<close\n" EVENTS
+		       ">h Last-Event-ID: 8\n<stream\n" END);
+
+	ct_ok(torpor_client_events(client, NULL, NULL, note, &got));
+	tp_buf_put_u8(&got, '\0');
+	cr_assert_str_eq((char *)got.data, "0 reset {}|0 usage u|0 reset {}|8 pool a|0 end 0|");
+	ct_close(&peer, client);
+}
+
+static bool refuse(void *data, const struct torpor_client_event *event)
+{
+	note(data, event);
+	return false;
+}
+
+Test(events, end_with_the_word_that_some_are_missing)
+{
+	struct peer peer;
+	TP_BUF struct tp_buf got = {0};
+	struct torpor_client *client = ct_open(&peer,
+		EVENTS "<stream\n<chunk :\\n\\n\n<close\n" EVENTS
+		       "<stream\n<chunk id: 8\\nevent: pool\\ndata: a\\n\\n\n<mute\n");
+
+	ct_ok(torpor_client_events(client, NULL, NULL, refuse, &got));
+	tp_buf_put_u8(&got, '\0');
+	cr_assert_str_eq((char *)got.data, "0 reset {}|");
+	ct_close(&peer, client);
+}
+
 Test(events, end_where_nothing_can_be_mended)
 {
 	struct peer peer;
