@@ -83,3 +83,17 @@ test('characters are whole wherever the bytes are cut', async () => {
   await readEvents(body, ({ data }) => seen.push(data));
   assert.deepEqual(seen, ['♨ zzz 🐿']);
 });
+
+test('an address that isn’t right shows a page all the same', async () => {
+  Object.assign(globalThis, {
+    location: { hash: '#/s/%', search: '?sort=__proto__', pathname: '/' },
+    addEventListener() {},
+    BroadcastChannel: class {},
+  });
+  const { route } = await lib('router.js');
+  assert.deepEqual([route.value.page, route.value.rest], ['s', ['%']]);
+  const { choose } = await lib('choose.js');
+  const all = ['2', '1'].map((id) => ({ id, created: id, labels: {} }));
+  for (const sort of ['__proto__', '-constructor', 'toString', 'created'])
+    assert.equal(choose(all, { ...route.value.query, sort }).length, 2);
+});

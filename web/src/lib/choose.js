@@ -70,7 +70,8 @@ export function choose(all, { q = '', state = '', template = '', sort = DEFAULT_
     shown.push(session);
   }
   const down = sort.startsWith('-');
-  return shown.sort(order(SORTS[down ? sort.slice(1) : sort] ?? SORTS.created, down));
+  const key = down ? sort.slice(1) : sort;
+  return shown.sort(order(Object.hasOwn(SORTS, key) ? SORTS[key] : SORTS.created, down));
 }
 
 // What there is, in figures.

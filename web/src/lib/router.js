@@ -4,8 +4,17 @@
 import { cell } from './cell.js';
 import { html } from './html.js';
 
+// An address may have been typed, or cut off: what isn't right is as it is written.
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
 function read() {
-  const [page = '', ...rest] = location.hash.replace(/^#\/?/, '').split('/').map(decodeURIComponent);
+  const [page = '', ...rest] = location.hash.replace(/^#\/?/, '').split('/').map(decoded);
   return { page, rest, query: Object.fromEntries(new URLSearchParams(location.search)) };
 }
 
