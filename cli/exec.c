@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* torpor exec */
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -93,12 +94,21 @@ static const struct argp argp = {
 static void write_output(void *data, int stream, const void *bytes, size_t len)
 {
 	struct exec *exec = data;
+	struct pollfd to = {
+		.fd = stream == 2 ? STDERR_FILENO : STDOUT_FILENO,
+		.events = POLLOUT,
+	};
 	const char *at = bytes;
 
 	while (len > 0 && !exec->lost_output) {
-		ssize_t n = write(stream == 2 ? STDERR_FILENO : STDOUT_FILENO, at, len);
+		ssize_t n = write(to.fd, at, len);
 		if (n < 0 && errno == EINTR)
 			continue;
+		if (n < 0 && errno == EAGAIN) {
+			/* Others with the same output have made it so. */
+			poll(&to, 1, -1);
+			continue;
+		}
 		if (n <= 0) {
 			/* Nobody reads it any more: as a pipe would end a local command. */
 			exec->lost_output = true;

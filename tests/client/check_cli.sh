@@ -414,6 +414,31 @@ $(found demo $id demo running)
 $(exit_event null 9)
 END
 
+# Output that takes no more at the moment (dd fills it, and leaves it non-blocking) is waited for.
+what="torpor exec with a full non-blocking output"
+cat >"$work/script" <<END
+$(found demo $id demo running)
+> POST /v1/sessions/$id/exec
+<stream
+<chunk event: stderr\ndata: {"data":"b29wcw=="}\n\nevent: stdout\ndata: {"data":"aGVsbG8="}\n\n
+$(exit_event 0 null)
+END
+mkfifo "$work/pipe"
+exec 7<>"$work/pipe" 6<"$work/pipe"
+dd if=/dev/zero bs=64K count=1 oflag=nonblock status=none >&7
+: >"$work/err"
+{
+  until grep -q oops "$work/err"; do sleep 0.01; done
+  cat <&6 | tr -d '\0' >"$work/out"
+} 7>&- 2>/dev/null &
+status=0
+"$peer" "$work/script" "$torpor" exec demo ls </dev/null >&7 2>"$work/err" 6<&- || status=$?
+exec 7>&- 6<&-
+wait
+rm "$work/pipe"
+[ $status -eq 0 ] || bad "exit status $status"
+out hello
+
 run 125 exec demo ls <<END
 $(found demo $id demo running)
 > POST /v1/sessions/$id/exec
