@@ -122,31 +122,38 @@ static char *rest_of_line(const char *text, const char *beginning)
 	return NULL;
 }
 
-/*
- * Where a cgroup v2 hierarchy is mounted, and which of its cgroups is at that place (proc(5),
- * mountinfo). False if it isn't mounted.
- */
-static bool find_mount(char **point_out, char **root_out)
+/* Takes LINE apart: where it is mounted, and which of its cgroups is at that place. */
+static bool read_mount(char *line, char **point_out, char **root_out)
 {
-	TP_FREE char *text = read_or_empty(AT_FDCWD, "/proc/self/mountinfo");
-	char *lines = NULL;
+	char *words = NULL;
 
-	for (char *line = strtok_r(text, "\n", &lines); line; line = strtok_r(NULL, "\n", &lines)) {
-		char *words = NULL;
-		if (!strstr(line, " - cgroup2 "))
-			continue;
-		strtok_r(line, " ", &words); /* mount id, parent id, device */
-		strtok_r(NULL, " ", &words);
-		strtok_r(NULL, " ", &words);
-		const char *root = strtok_r(NULL, " ", &words);
-		const char *point = strtok_r(NULL, " ", &words);
-		if (!root || !point)
-			continue;
-		*point_out = tp_strdup(point);
-		*root_out = tp_strdup(root);
-		return true;
-	}
-	return false;
+	if (!strstr(line, " - cgroup2 "))
+		return false;
+	strtok_r(line, " ", &words); /* mount id, parent id, device */
+	strtok_r(NULL, " ", &words);
+	strtok_r(NULL, " ", &words);
+	const char *root = strtok_r(NULL, " ", &words);
+	const char *point = strtok_r(NULL, " ", &words);
+	if (!root || !point)
+		return false;
+	*point_out = tp_strdup(point);
+	*root_out = tp_strdup(root);
+	return true;
+}
+
+/* Line by line: with some hundred containers on the host it is of any length. */
+bool tp_cgroup_find_mount(const char *mountinfo, char **point_out, char **root_out)
+{
+	FILE *file = fopen(mountinfo, "re");
+	TP_FREE char *line = NULL;
+	size_t room = 0;
+	bool found = false;
+
+	while (file && !found && getline(&line, &room, file) > 0)
+		found = read_mount(line, point_out, root_out);
+	if (file)
+		fclose(file);
+	return found;
 }
 
 /* The directory of this process's own cgroup, or why there is none. */
@@ -157,7 +164,7 @@ static char *find_own(char **why_not_out)
 	TP_FREE char *point = NULL;
 	TP_FREE char *root = NULL;
 
-	if (!own || !find_mount(&point, &root)) {
+	if (!own || !tp_cgroup_find_mount("/proc/self/mountinfo", &point, &root)) {
 		*why_not_out = tp_strdup("no cgroup v2 hierarchy is mounted");
 		return NULL;
 	}

@@ -14,4 +14,10 @@ typedef int tp_cgroup_write_fn(void *data, int group_fd, const char *file, const
 struct torpor_error *tp_cgroup_open_with(const char *root, bool change, tp_cgroup_write_fn *write,
 	void *data, struct tp_cgroup **cgroup_out) TP_MUST_USE;
 
+/*
+ * Where a cgroup v2 hierarchy is mounted, and which of its cgroups is at that place, as the file
+ * MOUNTINFO tells (proc(5)). False if it isn't mounted. Both are the caller's to free.
+ */
+bool tp_cgroup_find_mount(const char *mountinfo, char **point_out, char **root_out);
+
 #endif

@@ -512,6 +512,26 @@ Test(cgroup, none_and_one_that_is_not_there)
 	assert_place(&limits, "pids: /nowhere/at/all: No such file or directory|");
 }
 
+Test(cgroup, its_mount_is_found_behind_many_others)
+{
+	TP_FREE char *path = tp_asprintf("%s/mountinfo", root);
+	FILE *file = fopen(path, "w");
+	TP_FREE char *point = NULL;
+	TP_FREE char *top = NULL;
+
+	cr_assert_not_null(file);
+	for (int i = 0; i < 1000; i++)
+		fprintf(file, "%d 1 0:%d / /run/containers/%0200d/merged rw - overlay overlay rw\n",
+			i, i, i);
+	cr_assert_eq(fflush(file), 0);
+	cr_assert_not(tp_cgroup_find_mount(path, &point, &top));
+	fputs("99 24 0:26 /a.slice /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw\n", file);
+	fclose(file);
+	cr_assert(tp_cgroup_find_mount(path, &point, &top));
+	cr_assert_str_eq(point, "/sys/fs/cgroup");
+	cr_assert_str_eq(top, "/a.slice");
+}
+
 Test(cgroup, of_this_process)
 {
 	must(tp_cgroup_look(NULL, &cgroup));
