@@ -424,7 +424,8 @@ $(found demo $id demo running)
 $(exit_event 0 null)
 END
 mkfifo "$work/pipe"
-exec 7<>"$work/pipe" 6<"$work/pipe"
+exec 7<>"$work/pipe"
+exec 6<"$work/pipe"
 dd if=/dev/zero bs=64K count=1 oflag=nonblock status=none >&7
 : >"$work/err"
 {
