@@ -253,6 +253,8 @@ static struct torpor_error *park(struct import *im)
 		.workers = engine->workers,
 		.staging = engine->staging,
 		.level = engine->zstd_level,
+		/* Who imports under the same name meanwhile has no domain any more either. */
+		.only_new = true,
 	};
 	bool was_running;
 

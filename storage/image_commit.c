@@ -100,13 +100,14 @@ static void fill_header(const struct tp_image_writer *w, const struct tp_image_m
 /* The file becomes durable, and visible. */
 static struct torpor_error *publish(struct tp_image_writer *w, const struct tp_call *call)
 {
-	bool replaced;
+	bool replaced = false;
 
 	TP_TRY(tp_io_truncate(w->fd, w->out.offset, w->name));
 	TP_TRY(tp_io_sync(w->fd, w->name));
 	TP_PROBE1(image__synced, w->name);
 	TP_TRY(tp_call_check(call, "write image", w->name));
-	TP_TRY(tp_io_rename(w->options.dirfd, w->temp_name, w->name, &replaced));
+	TP_TRY(tp_io_rename(
+		w->options.dirfd, w->temp_name, w->name, w->options.only_new ? NULL : &replaced));
 	free(TP_TAKE(w->temp_name));
 	struct torpor_error *err = tp_io_sync_dir(w->options.dirfd, w->name);
 	/* Where there was an image before, the new one stays: better either of them than none. */

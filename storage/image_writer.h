@@ -31,6 +31,7 @@ struct tp_image_writer_options {
 	uint64_t reserve_bytes;	    /* room on the disk to reserve at once */
 	const uint8_t *uuid;	    /* 16 bytes; NULL: random */
 	uint64_t created_ns;	    /* CLOCK_REALTIME; 0: now */
+	bool only_new;		    /* committing fails with EXISTS where NAME is there by then */
 };
 
 struct tp_image_stats {
@@ -73,9 +74,10 @@ struct torpor_error *tp_image_writer_put(
 	struct tp_image_writer *writer, struct tp_page_block *block) TP_MUST_USE;
 
 /*
- * Completes the file, makes it durable, and gives it its name, replacing what had it. On failure
- * NAME is as it was, with one exception: where an older image was replaced and only the very last
- * step failed, syncing the directory, NAME is the new one, complete. STATS_OUT may be NULL.
+ * Completes the file, makes it durable, and gives it its name, replacing what had it unless it is
+ * to be new. On failure NAME is as it was, with one exception: where an older image was replaced
+ * and only the very last step failed, syncing the directory, NAME is the new one, complete.
+ * STATS_OUT may be NULL.
  */
 struct torpor_error *tp_image_writer_commit(struct tp_image_writer *writer,
 	const struct tp_image_meta *meta, const struct tp_call *call,

@@ -187,16 +187,28 @@ struct torpor_error *tp_io_sync(int fd, const char *object)
 	return errnum ? tp_error_errno(errnum, "sync", object) : NULL;
 }
 
-/* Renames; says whether TO may have existed. Returns 0 or an errno. */
+/* Without renameat2(2)'s flag. FROM may stay beside it. Returns 0 or an errno. */
+static int rename_by_link(int dirfd, const char *from, const char *to)
+{
+	if (linkat(dirfd, from, dirfd, to, 0) < 0)
+		return errno;
+	unlinkat(dirfd, from, 0);
+	return 0;
+}
+
+/* Renames; says whether TO may have existed, if that is wanted. Returns 0 or an errno. */
 static int rename_any(int dirfd, const char *from, const char *to, bool *replaced_out)
 {
 	if (renameat2(dirfd, from, dirfd, to, RENAME_NOREPLACE) == 0) {
-		*replaced_out = false;
+		if (replaced_out)
+			*replaced_out = false;
 		return 0;
 	}
 	/* EINVAL, ENOSYS: this file system or kernel can only replace. */
 	if (errno != EEXIST && errno != EINVAL && errno != ENOSYS)
 		return errno;
+	if (!replaced_out)
+		return errno == EEXIST ? EEXIST : rename_by_link(dirfd, from, to);
 	if (renameat(dirfd, from, dirfd, to) < 0)
 		return errno;
 	*replaced_out = true;

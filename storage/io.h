@@ -58,7 +58,7 @@ struct torpor_error *tp_io_pwrite(
 struct torpor_error *tp_io_truncate(int fd, uint64_t size, const char *object) TP_MUST_USE;
 /* Content, and of the metadata what is needed to read it back (fdatasync). */
 struct torpor_error *tp_io_sync(int fd, const char *object) TP_MUST_USE;
-/* *REPLACED_OUT: whether there may have been a TO before. */
+/* *REPLACED_OUT: whether there may have been a TO before; NULL: then it fails with EXISTS. */
 struct torpor_error *tp_io_rename(
 	int dirfd, const char *from, const char *to, bool *replaced_out) TP_MUST_USE;
 struct torpor_error *tp_io_sync_dir(int dirfd, const char *object) TP_MUST_USE;

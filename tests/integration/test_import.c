@@ -7,8 +7,12 @@
 #include <libvirt/libvirt-qemu.h>
 #include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/base64.h"
@@ -339,6 +343,44 @@ Test(libvirt, an_import_that_fails_lets_the_domain_go_on)
 	spec.domain = "nobody";
 	it_fails(torpor_import(engine, &spec, NULL, NULL, &session), TORPOR_E_NOT_FOUND);
 	cr_assert_str_eq(run_in(domain, "echo alive"), "alive");
+	virDomainFree(domain);
+}
+
+/* As another import under the same name, which is done while the first one has begun to write. */
+static void *take_name(void *watch)
+{
+	TP_FREE char *path = tp_asprintf("%s/images/twice", engine->state_dir);
+	struct pollfd begun = {.fd = *(int *)watch, .events = POLLIN};
+
+	cr_assert_eq(poll(&begun, 1, 30000), 1, "no import has begun");
+	TP_FD int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	cr_assert_geq(fd, 0);
+	return NULL;
+}
+
+Test(libvirt, an_import_takes_nobodys_image)
+{
+	virDomainPtr domain = create("twice", "pc", "");
+	struct torpor_import_spec spec = {.connect = uri, .domain = "twice"};
+	TP_FREE char *dir = tp_asprintf("%s/images", engine->state_dir);
+	TP_FREE char *path = tp_asprintf("%s/twice", dir);
+	TP_FD int watch = inotify_init1(IN_CLOEXEC);
+	struct torpor_session *session;
+	struct stat st;
+	pthread_t thread;
+
+	unlink(path);
+	wait_for_agent(domain);
+	cr_assert_geq(inotify_add_watch(watch, dir, IN_CREATE), 0);
+	cr_assert_eq(pthread_create(&thread, NULL, take_name, &watch), 0);
+	struct torpor_error *err = torpor_import(engine, &spec, NULL, NULL, &session);
+	pthread_join(thread, NULL);
+	cr_assert_eq(stat(path, &st), 0);
+	unlink(path);
+	it_fails(err, TORPOR_E_EXISTS);
+	cr_assert_eq(st.st_size, 0);
+	cr_assert_eq(it_partial_files(engine), 0);
+	cr_assert_eq(state_of(domain), VIR_DOMAIN_RUNNING);
 	virDomainFree(domain);
 }
 

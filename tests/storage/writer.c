@@ -331,6 +331,26 @@ Test(writer, the_newer_image_replaces_the_older)
 	cr_assert_eq(count_files(&world), 1);
 }
 
+/* Both begin while there is none. */
+Test(writer, of_two_that_are_to_be_new_the_first_stays)
+{
+	struct tp_image_writer_options options = spec_options(&world, "image", &spec);
+	struct tp_image_meta meta = spec_meta(&spec);
+	struct tp_image_writer *first, *second;
+
+	options.only_new = true;
+	must(tp_image_writer_new(&options, &forever, &first));
+	must(tp_image_writer_new(&options, &forever, &second));
+	must(put_pages(first, &spec, &forever));
+	must(tp_image_writer_commit(first, &meta, &forever, NULL));
+	cr_assert_eq(
+		code_of(tp_image_writer_commit(second, &meta, &forever, NULL)), TORPOR_E_EXISTS);
+	tp_image_writer_free(first);
+	tp_image_writer_free(second);
+	read_back(&world, "image", &spec, spec.n_pages, true);
+	cr_assert_eq(count_files(&world), 1);
+}
+
 Test(writer, sessions_need_a_base_and_templates_have_none)
 {
 	struct spec wrong = spec;
