@@ -67,7 +67,7 @@ static void print_import(const struct cli *cli, const struct torpor_import_repor
 	if (!report->agent)
 		printf("No qemu-guest-agent answered in it: nothing will set its clock right.\n");
 	if (*report->note)
-		printf("This host can't resume it: %s\n", report->note);
+		printf("note: %s\n", report->note);
 }
 
 static struct torpor_error *import(struct libvirt *l, struct torpor_engine *engine)

@@ -12,6 +12,7 @@
 struct tp_domain {
 	virConnectPtr connect;
 	virDomainPtr domain;
+	char *name; /* libvirt forgets its last error when it is asked for one */
 	uint8_t uuid[VIR_UUID_BUFLEN];
 };
 
@@ -30,6 +31,7 @@ static struct torpor_error *look_up(struct tp_domain *domain, const char *name)
 	if (!domain->domain)
 		return tp_error(TORPOR_E_NOT_FOUND, "look up domain", name,
 			"libvirt has none of that name");
+	domain->name = tp_strdup(tp_vir.virDomainGetName(domain->domain));
 	if (tp_vir.virDomainIsActive(domain->domain) != 1)
 		return tp_error(TORPOR_E_BUSY, "look up domain", name, "it doesn't run");
 	if (tp_vir.virDomainGetUUID(domain->domain, domain->uuid) < 0)
@@ -67,13 +69,14 @@ struct tp_domain *tp_domain_close(struct tp_domain *domain)
 		tp_vir.virDomainFree(domain->domain);
 	if (domain->connect)
 		tp_vir.virConnectClose(domain->connect);
+	free(domain->name);
 	free(domain);
 	return NULL;
 }
 
 const char *tp_domain_name(const struct tp_domain *domain)
 {
-	return tp_vir.virDomainGetName(domain->domain);
+	return domain->name;
 }
 
 const uint8_t *tp_domain_uuid(const struct tp_domain *domain)

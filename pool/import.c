@@ -269,7 +269,15 @@ static struct torpor_error *park(struct import *im)
 		tp_error_log(tp_domain_destroy(im->domain));
 		return NULL;
 	}
-	return tp_error_first(err, was_running ? tp_domain_resume(im->domain) : NULL);
+	struct torpor_error *stuck = was_running ? tp_domain_resume(im->domain) : NULL;
+	if (err)
+		return tp_error_first(err, stuck);
+	/* The same goes for one that can't go on. */
+	if (stuck)
+		snprintf(im->report.note, sizeof(im->report.note), "the domain doesn't go on: %s",
+			torpor_error_message(stuck));
+	torpor_error_free(stuck);
+	return NULL;
 }
 
 static struct torpor_error *import(struct import *im)

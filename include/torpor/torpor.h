@@ -529,7 +529,8 @@ struct torpor_import_report {
 	uint64_t memory_bytes; /* of the guest */
 	unsigned int vcpus;
 	bool agent;	/* qemu-guest-agent answers in it */
-	char note[256]; /* why this host couldn't resume it, for people; or empty */
+	char note[256]; /* why this host couldn't resume it, or why the domain that was to be kept
+			   doesn't go on, for people; or empty */
 };
 
 /*

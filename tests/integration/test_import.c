@@ -20,6 +20,7 @@
 #include "base/mem.h"
 #include "daemon.h"
 #include "inside.h"
+#include "pool/import.h"
 #include "support.h"
 
 #define SKIP_CODE 77 /* what meson shows as SKIP */
@@ -382,6 +383,31 @@ Test(libvirt, an_import_takes_nobodys_image)
 	cr_assert_eq(it_partial_files(engine), 0);
 	cr_assert_eq(state_of(domain), VIR_DOMAIN_RUNNING);
 	virDomainFree(domain);
+}
+
+static struct torpor_error *end_domain(void *data, const struct torpor_import_report *report)
+{
+	(void)report;
+	cr_assert_eq(virDomainDestroy(data), 0);
+	return NULL;
+}
+
+Test(libvirt, an_import_stays_whose_domain_cannot_go_on)
+{
+	virDomainPtr domain = create("ends", "pc", "");
+	struct torpor_import_spec spec = {
+		.connect = uri, .domain = "ends", .name = it_name("imported"), .keep = true};
+	struct tp_call call = tp_call_within(100 * TP_NSEC_PER_SEC);
+	struct torpor_import_report report;
+	struct torpor_session *session;
+	TP_FREE char *name = NULL;
+
+	it_ok(tp_import(engine, &spec, NULL, end_domain, domain, &call, &report, &name));
+	cr_assert_not_null(strstr(report.note, "doesn't go on"), "\"%s\"", report.note);
+	cr_assert_null(strstr(report.note, "no error"), "\"%s\"", report.note);
+	virDomainFree(domain);
+	it_ok(torpor_session_open(engine, name, NULL, NULL, &session));
+	it_ok(torpor_session_destroy(session, NULL));
 }
 
 /* --- and back --- */
