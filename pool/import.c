@@ -120,25 +120,44 @@ static struct torpor_error *describe_session(struct import *im)
 
 /* --- Its state --- */
 
+/* Whether a migration is under way, and if not whether the last one completed. */
+static struct torpor_error *ask_migration(
+	struct import *im, const struct tp_call *call, bool *under_way_out, bool *completed_out)
+{
+	static const char *const under_way[] = {"setup", "active", "pre-switchover", "device",
+		"cancelling", "wait-unplug", "postcopy-active"};
+	json_t *info;
+
+	TP_TRY(tp_domain_execute(im->domain, "query-migrate", NULL, -1, call, &info));
+	const char *status = json_string_value(json_object_get(info, "status"));
+	*under_way_out = false;
+	for (size_t i = 0; status && i < TP_ARRAY_LEN(under_way); i++)
+		*under_way_out = *under_way_out || strcmp(status, under_way[i]) == 0;
+	*completed_out = status && strcmp(status, "completed") == 0;
+	json_decref(info);
+	return NULL;
+}
+
 /* Nothing tells of a migration's end here, but it is due when the stream has ended. */
 static struct torpor_error *await_end(
 	struct import *im, const struct tp_call *call, bool *completed_out)
 {
-	static const char *const under_way[] = {"setup", "active", "pre-switchover", "device",
-		"cancelling", "wait-unplug", "postcopy-active"};
+	bool is = true;
 
-	for (;;) {
-		json_t *info;
-		bool is = false;
-		TP_TRY(tp_domain_execute(im->domain, "query-migrate", NULL, -1, call, &info));
-		const char *status = json_string_value(json_object_get(info, "status"));
-		for (size_t i = 0; status && i < TP_ARRAY_LEN(under_way); i++)
-			is = is || strcmp(status, under_way[i]) == 0;
-		*completed_out = status && strcmp(status, "completed") == 0;
-		json_decref(info);
-		if (!is)
-			return NULL;
-	}
+	while (is)
+		TP_TRY(ask_migration(im, call, &is, completed_out));
+	return NULL;
+}
+
+/* Somebody else's would be cancelled with what fails here. */
+static struct torpor_error *check_stays(struct import *im)
+{
+	bool is, completed;
+
+	TP_TRY(ask_migration(im, im->call, &is, &completed));
+	return is ? tp_error(TORPOR_E_BUSY, "save the state of", tp_domain_name(im->domain),
+			    "it is being migrated, or saved")
+		  : NULL;
 }
 
 static struct torpor_error *set_bandwidth(
@@ -285,6 +304,7 @@ static struct torpor_error *import(struct import *im)
 	TP_TRY(tp_domain_open(im->spec->connect, im->spec->domain, im->call, &im->domain));
 	TP_TRY(describe_machine(im));
 	TP_TRY(describe_session(im));
+	TP_TRY(check_stays(im));
 	return park(im);
 }
 

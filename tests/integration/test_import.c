@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -408,6 +409,45 @@ Test(libvirt, an_import_stays_whose_domain_cannot_go_on)
 	virDomainFree(domain);
 	it_ok(torpor_session_open(engine, name, NULL, NULL, &session));
 	it_ok(torpor_session_destroy(session, NULL));
+}
+
+/* QEMU is asked by its own words; the answer has WORDS in it. */
+static void tell_qemu(virDomainPtr domain, const char *command, const char *words)
+{
+	char *answer = NULL;
+
+	cr_assert_eq(
+		virDomainQemuMonitorCommand(domain, command, &answer, 0), 0, "%s", libvirt_says());
+	cr_assert_not_null(strstr(answer, words), "%s: %s", command, answer);
+	free(answer);
+}
+
+Test(libvirt, the_migration_of_others_is_left_alone)
+{
+	virDomainPtr domain = create("leaving", "pc", "");
+	struct torpor_import_spec spec = {.connect = uri, .domain = "leaving"};
+	struct torpor_session *session;
+	int pair[2];
+
+	wait_for_agent(domain);
+	/* To somebody who never reads. */
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	char *answer = NULL;
+	cr_assert_eq(virDomainQemuMonitorCommandWithFiles(domain,
+			     "{\"execute\": \"getfd\", \"arguments\": {\"fdname\": \"away\"}}", 1,
+			     (int[]){pair[1]}, NULL, NULL, &answer, 0),
+		0);
+	free(answer);
+	tell_qemu(domain, "{\"execute\": \"migrate\", \"arguments\": {\"uri\": \"fd:away\"}}",
+		"return");
+	struct torpor_error *err = torpor_import(engine, &spec, NULL, NULL, &session);
+	tell_qemu(domain, "{\"execute\": \"query-migrate\"}", "\"status\":\"active\"");
+	it_fails(err, TORPOR_E_BUSY);
+	cr_assert_eq(state_of(domain), VIR_DOMAIN_RUNNING);
+	cr_assert_eq(it_partial_files(engine), 0);
+	close(pair[0]);
+	close(pair[1]);
+	virDomainFree(domain);
 }
 
 /* --- and back --- */
