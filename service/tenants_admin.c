@@ -371,10 +371,12 @@ static bool has_live(struct tp_service *service, const char *tenant)
 /* Of one of which no session is begun any more. */
 static struct torpor_error *remove_leaving(struct tp_service *service, const struct tp_op *op)
 {
+	/* First: one that is parked and forgotten meanwhile is in the records by then. */
+	bool live = has_live(service, op->object);
 	struct tp_usage usage;
 
 	TP_TRY(tp_records_usage(service->records, op->object, &usage));
-	if (usage.sessions > 0 || has_live(service, op->object))
+	if (live || usage.sessions > 0)
 		return tp_error_hint(
 			tp_error(TORPOR_E_BUSY, "remove tenant", op->object, "it has sessions"),
 			"Destroy them first.");
