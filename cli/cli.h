@@ -128,6 +128,9 @@ struct torpor_error *cli_ask(struct cli *cli, struct torpor_client *client, cons
 /* "/v1/tenants/" NAME TAIL with the name escaped; the caller's to free. */
 char *cli_path(const char *before, const char *name, const char *tail);
 
+/* The same of an image of a session: "/v1/sessions/" SESSION "/images/" IMAGE TAIL. */
+char *cli_image_path(const char *session, const char *image, const char *tail);
+
 /* The first characters of an id, enough to go on with; into a static buffer as cli_size. */
 const char *cli_short(const char *id);
 

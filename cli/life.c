@@ -276,15 +276,11 @@ static struct torpor_error *remove_checkpoint(
 {
 	const struct cli_words *words = input;
 	struct torpor_remote_session found;
-	char *tail = NULL;
 	struct torpor_error *err = torpor_client_find(client, words->words[0], &cli->call, &found);
 
 	if (err)
 		return err;
-	char *name = torpor_client_escape(words->words[1]);
-	if (asprintf(&tail, "/images/%s", name) < 0)
-		abort();
-	char *path = cli_path("/v1/sessions/", found.id, tail);
+	char *path = cli_image_path(found.id, words->words[1], "");
 	err = cli_ask(cli, client, "DELETE", path, NULL, NULL);
 	if (!err && cli->json)
 		cli_print_json(json_pack("{s:s, s:s, s:s}", "id", found.id, "checkpoint",
@@ -294,8 +290,6 @@ static struct torpor_error *remove_checkpoint(
 			words->words[1]);
 	torpor_remote_session_deinit(&found);
 	free(path);
-	free(tail);
-	free(name);
 	return err;
 }
 

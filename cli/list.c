@@ -262,13 +262,9 @@ static error_t show_option(int key, char *arg, struct argp_state *state)
 static struct torpor_error *show_where(
 	struct cli *cli, struct torpor_client *client, const char *id, const char *image)
 {
-	char *escaped = torpor_client_escape(image);
-	char *tail = NULL;
+	char *path = cli_image_path(id, image, "/where");
 	json_t *json = NULL;
 
-	if (asprintf(&tail, "/images/%s/where", escaped) < 0)
-		abort();
-	char *path = cli_path("/v1/sessions/", id, tail);
 	struct torpor_error *err = cli_ask(cli, client, "GET", path, NULL, &json);
 	if (!err && cli->json)
 		cli_print_json(json_incref(json));
@@ -276,8 +272,6 @@ static struct torpor_error *show_where(
 		cli_print_where(json);
 	json_decref(json);
 	free(path);
-	free(tail);
-	free(escaped);
 	return err;
 }
 

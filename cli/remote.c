@@ -48,6 +48,15 @@ char *cli_path(const char *before, const char *name, const char *tail)
 	return path;
 }
 
+char *cli_image_path(const char *session, const char *image, const char *tail)
+{
+	char *images = cli_path("/v1/sessions/", session, "/images/");
+	char *path = cli_path(images, image, tail);
+
+	free(images);
+	return path;
+}
+
 /* --- what is shown --- */
 
 /* The next of a few buffers, so that several results fit into one printf. */

@@ -142,22 +142,23 @@ static struct torpor_error *ask_migration(
 static struct torpor_error *await_end(
 	struct import *im, const struct tp_call *call, bool *completed_out)
 {
-	bool is = true;
+	bool under_way = true;
 
-	while (is)
-		TP_TRY(ask_migration(im, call, &is, completed_out));
+	while (under_way)
+		TP_TRY(ask_migration(im, call, &under_way, completed_out));
 	return NULL;
 }
 
 /* Somebody else's would be cancelled with what fails here. */
 static struct torpor_error *check_stays(struct import *im)
 {
-	bool is, completed;
+	bool under_way, completed;
 
-	TP_TRY(ask_migration(im, im->call, &is, &completed));
-	return is ? tp_error(TORPOR_E_BUSY, "save the state of", tp_domain_name(im->domain),
-			    "it is being migrated, or saved")
-		  : NULL;
+	TP_TRY(ask_migration(im, im->call, &under_way, &completed));
+	if (under_way)
+		return tp_error(TORPOR_E_BUSY, "save the state of", tp_domain_name(im->domain),
+			"it is being migrated, or saved");
+	return NULL;
 }
 
 static struct torpor_error *set_bandwidth(

@@ -102,8 +102,8 @@ static void describe_parked(struct parking *parking)
 	row->changed_ns = now;
 }
 
-/* ROW's session, which runs, with the image that it has. */
-static struct tp_change *describe_back(const struct tp_session_row *row)
+/* What records ROW, with the image of its park or without one. */
+static struct tp_change *change_to(const struct tp_session_row *row)
 {
 	struct tp_change *change = tp_change_new();
 
@@ -136,7 +136,7 @@ static void put_back(struct parking *parking)
 	}
 	if (!row.park_uuid)
 		row.park_bytes = 0;
-	struct torpor_error *err = tp_settle_take_back(service, parking->op, describe_back(&row));
+	struct torpor_error *err = tp_settle_take_back(service, parking->op, change_to(&row));
 	tp_admission_images(service->admission, live->tenant, (int64_t)row.park_bytes - before);
 	tp_live_set_row(service, live, &row, true);
 	pthread_mutex_lock(&service->lock);
@@ -150,7 +150,7 @@ struct torpor_error *tp_park_record_again(struct tp_service *service, struct tp_
 	TP_ROW struct tp_session_row row = {0};
 
 	tp_live_copy_row(service, live, &row);
-	TP_TRY(tp_records_commit(service->records, describe_back(&row)));
+	TP_TRY(tp_records_commit(service->records, change_to(&row)));
 	tp_live_set_row(service, live, &row, true);
 	return NULL;
 }
@@ -164,11 +164,8 @@ static struct torpor_error *record_park(struct parking *parking)
 	TP_TRY(tp_fault_check("park.durable"));
 	TP_TRY(describe_image(service, &parking->row));
 	describe_parked(parking);
-	struct tp_change *change = tp_change_new();
-	tp_change_put_session(change, &parking->row);
-	put_park_image(change, &parking->row);
 	parking->submitted = true;
-	TP_TRY(tp_settle(service, parking->op, change, NULL));
+	TP_TRY(tp_settle(service, parking->op, change_to(&parking->row), NULL));
 	return tp_fault_check("park.committed");
 }
 
